@@ -1,0 +1,62 @@
+# make lab    opens JupyterLab on the first notebook (make lab ARGS=--no-browser only serves)
+# make test   runs every test and every notebook
+# Both set up .venv first; PYTHON=/path/to/python3.11 chooses the interpreter, WORKERS=n the number of test processes.
+
+PYTHON  ?=
+ARGS    ?=
+BIN     := .venv/bin
+STAMP   := .venv/.installed
+CORES   := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
+WORKERS ?= $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
+# Several processes with a thread for each core each would only get in each other's way.
+THREADS := $(shell echo $$(( $(CORES) > $(WORKERS) ? $(CORES) / $(WORKERS) : 1 )))
+PYTEST  := OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS)
+
+.DEFAULT_GOAL := lab
+.PHONY: setup lab test lint notebooks clean
+
+setup: $(STAMP)
+
+lab: $(STAMP)
+	$(BIN)/toykit lab $(ARGS)
+
+# nbval is slow to import, so the unit tests go without it; loadscope keeps the cells of a notebook in one process.
+# Status 5 means that there was nothing to run.
+test: $(STAMP)
+	$(PYTEST) -p no:nbval $(ARGS)
+	$(PYTEST) --nbval-lax --dist loadscope notebooks || [ $$? -eq 5 ]
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Runs every notebook and saves it with its outputs.
+notebooks: $(STAMP)
+	OMP_NUM_THREADS=$(CORES) $(BIN)/python -m toykit.notebook run notebooks
+
+# Keeps .venv.
+clean:
+	rm -rf build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	find . -path ./.venv -prune -o \( -name __pycache__ -o -name .ipynb_checkpoints \) -prune -exec rm -rf {} +
+
+SUITABLE := -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
+
+# torch goes first, alone: it is the largest and decides the builds of the rest.
+$(STAMP): pyproject.toml constraints.txt
+	@if ! $(BIN)/python $(SUITABLE) 2>/dev/null; then \
+		for python in $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python); do \
+			if $$python $(SUITABLE) 2>/dev/null; then found=$$python; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then \
+			echo "toykit needs Python 3.11 or newer with its venv module (python3-venv on Debian and Ubuntu);" >&2; \
+			echo "tried: $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)." >&2; \
+			echo "Install one, or name it: make setup PYTHON=/path/to/python3.11" >&2; \
+			exit 1; \
+		fi; \
+		echo "Making .venv with $$($$found --version)"; \
+		$$found -m venv --clear .venv; \
+	fi
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[lab,dev]"
+	@touch $@
