@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from toykit.rewards import Shaping, SoftOverlong, length
+from toykit.rollouts import Rollouts
+
+
+def batch(lengths: list[list[int]], horizon: int | None, width: int = 20) -> Rollouts:
+    sizes = torch.tensor(lengths)
+    mask = torch.arange(width) < sizes[..., None]
+    one = torch.ones(len(lengths), 1, dtype=torch.int64)
+    return Rollouts(
+        prompts=one,
+        prompt_mask=one > 0,
+        prompt_ids=torch.arange(len(lengths)) + 5,
+        completions=mask.long(),
+        mask=mask,
+        old_logp=torch.zeros(mask.shape, dtype=torch.float64),
+        rewards=torch.ones(sizes.shape, dtype=torch.float64),
+        weights=torch.full(sizes.shape, 1 / sizes.shape[1], dtype=torch.float64),
+        horizon=horizon,
+    )
+
+
+def test_the_overlong_penalty_falls_linearly_over_the_cache():
+    rollouts = batch([[1, 15, 16, 17, 18, 20]], horizon=20)
+    assert SoftOverlong(cache=4)(rollouts).tolist() == [pytest.approx([0, 0, 0, -0.25, -0.5, -1])]
+    assert SoftOverlong()(rollouts).tolist() == [pytest.approx([0, 0, 0, -0.25, -0.5, -1])]  # a fifth
+    assert SoftOverlong(cache=10)(rollouts).tolist() == [pytest.approx([0, -0.5, -0.6, -0.7, -0.8, -1])]
+
+
+def test_the_proportions_are_those_of_dapo():
+    """L_max 20480 and L_cache 4096, by its formula min(0, -(L - (L_max - L_cache)) / L_cache)."""
+    rollouts = batch([[16384, 18432, 20480]], horizon=20480, width=20480)
+    assert SoftOverlong()(rollouts).tolist() == [[0, -0.5, -1]]
+
+
+def test_the_overlong_penalty_needs_a_horizon_and_a_cache():
+    with pytest.raises(ValueError, match="horizon must be given for the overlong penalty, got None"):
+        SoftOverlong()(batch([[1, 2]], horizon=None))
+    with pytest.raises(ValueError, match="cache must be > 0 and finite, got 0"):
+        SoftOverlong(cache=0)
+
+
+def test_length_is_a_share_of_the_horizon():
+    assert length(batch([[5, 10]], horizon=40)).tolist() == [[0.125, 0.25]]
+    assert length(batch([[5, 10]], horizon=None)).tolist() == [[0.25, 0.5]]
+
+
+def test_terms_are_weighted_and_logged_by_name():
+    rollouts = batch([[5, 10], [20, 20]], horizon=20)
+    shaped, means = Shaping({"length": (-0.5, length), "overlong": (2.0, SoftOverlong(10))})(rollouts)
+    assert shaped.rewards.tolist() == [pytest.approx([0.875, 0.75]), pytest.approx([-1.5, -1.5])]
+    expected = {"reward/task": 1, "reward/length": 0.6875, "reward/overlong": -0.5}
+    assert means == pytest.approx(expected)
+    assert torch.equal(shaped.extras["task_rewards"], rollouts.rewards)
+    assert rollouts.rewards.tolist() == [[1, 1], [1, 1]]
+
+
+def test_the_mean_of_a_term_is_that_under_the_behaviour_policy():
+    rollouts = batch([[5, 10]], horizon=20).with_(weights=torch.tensor([[0.75, 0.25]], dtype=torch.float64))
+    means = Shaping({"length": (1.0, length)})(rollouts)[1]
+    assert means == pytest.approx({"reward/task": 1, "reward/length": 0.3125})
+
+
+def test_no_terms_change_nothing():
+    rollouts = batch([[5, 10]], horizon=20)
+    shaped, means = Shaping()(rollouts)
+    assert torch.equal(shaped.rewards, rollouts.rewards) and means == {}
+
+
+def test_a_term_that_is_not_finite_names_the_prompt():
+    broken = Shaping({"bad": (1.0, lambda r: torch.tensor([[0.0, 0.0], [math.nan, 0.0]]))})
+    with pytest.raises(ValueError, match=r"rewards must be finite, got nan at index \[1, 0\] \(prompt 6\)"):
+        broken(batch([[1, 2], [3, 4]], horizon=20))

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from toykit.objectives import Advantage, PolicyGradient
+from toykit.policies import TabularLM
+from toykit.rewards import Shaping
+from toykit.rollouts import Enumerated, Rollouts, token_logps
+from toykit.selection import Selection, dynamic_sampling, informative, overlong_filter, selection
+from toykit.tasks.bandit import TreeTask
+from toykit.tasks.tree import Tree
+from toykit.training import TrainConfig, Trainer
+
+
+def batch(rewards: list[list[float]], first: int = 0, width: int = 2) -> Rollouts:
+    r = torch.tensor(rewards, dtype=torch.float64)
+    tokens = torch.zeros(*r.shape, width, dtype=torch.int64)
+    one = torch.ones(len(r), 1, dtype=torch.int64)
+    return Rollouts(
+        prompts=one,
+        prompt_mask=one > 0,
+        prompt_ids=torch.arange(len(r)) + first,
+        completions=tokens,
+        mask=tokens == 0,
+        old_logp=tokens.double(),
+        rewards=r,
+        weights=torch.full_like(r, 1 / r.shape[1]),
+    )
+
+
+def test_informative_groups_hold_more_than_one_reward():
+    assert informative(batch([[1, 1, 1], [0, 0, 1], [0, 0, 0]])).tolist() == [False, True, False]
+
+
+def test_a_group_is_informative_by_the_tasks_reward_whatever_shaping_adds():
+    """DAPO drops what is all right or all wrong, though lengths may differ."""
+    rollouts = batch([[1, 1], [0, 1]])
+    shaped, _ = Shaping({"more": (1.0, lambda r: torch.tensor([[0.0, 0.5], [0.5, -0.5]]))})(rollouts)
+    assert shaped.rewards.tolist() == [[1, 1.5], [0.5, 0.5]]
+    assert informative(shaped).tolist() == [False, True]
+    twice, _ = Shaping({"more": (1.0, lambda r: torch.ones_like(r.rewards))})(shaped)
+    assert informative(twice).tolist() == [False, True]
+
+
+class Batches:
+    """Hands out batches in order, as a trainer would draw them again."""
+
+    def __init__(self, *parts: Rollouts) -> None:
+        self.parts, self.asked = list(parts), 0
+
+    def __call__(self) -> Rollouts:
+        self.asked += 1
+        return self.parts.pop(0)
+
+
+def test_dynamic_sampling_draws_until_the_batch_is_full():
+    again = Batches(batch([[0, 0], [1, 1]], 10), batch([[1, 0], [0, 1]], 20, width=3), batch([[1, 0], [1, 0]], 30))
+    found = dynamic_sampling().after(None, batch([[1, 0], [0, 0]]), again)
+    assert found.prompt_ids.tolist() == [0, 20]
+    assert again.asked == 2
+    assert found.check().completions.shape == (2, 2, 3)
+
+
+def test_dynamic_sampling_asks_for_nothing_where_every_group_is_informative():
+    first, again = batch([[1, 0], [0, 1]]), Batches()
+    found = dynamic_sampling().after(None, first, again)
+    assert found.prompt_ids.tolist() == [0, 1] and again.asked == 0
+
+
+def test_dynamic_sampling_goes_on_with_what_there_is_after_the_last_batch():
+    again = Batches(batch([[0, 0], [0, 0]], 10), batch([[1, 1], [1, 1]], 20))
+    found = dynamic_sampling(max_batches=3).after(None, batch([[1, 0], [0, 0]]), again)
+    assert found.prompt_ids.tolist() == [0] and again.asked == 2
+    again = Batches(batch([[1, 1], [1, 1]], 20))
+    nothing = dynamic_sampling(max_batches=2).after(None, batch([[0, 0], [0, 0]]), again)
+    assert nothing.prompt_ids.tolist() == [20, 21]
+    with pytest.raises(ValueError, match="max_batches must be >= 1, got 0"):
+        dynamic_sampling(0)
+
+
+CHAIN = TreeTask(Tree(2, horizon=4, stop=(0,)), [0, 1, 0, 1, 0])  # 0, 10, 110, 1110, and 1111 that was cut
+START = torch.tensor([[0.0, 1.0]] * 4)
+
+
+def test_the_overlong_filter_leaves_the_cut_completions_out_of_the_loss_alone():
+    whole = Enumerated()(TabularLM.of(CHAIN), CHAIN, CHAIN.prompts())
+    kept = overlong_filter().after(CHAIN, whole, None)
+    assert kept.loss_mask[0].any(-1).tolist() == [True, True, True, True, False]
+    assert torch.equal(kept.loss_mask[0, :4], whole.mask[0, :4])
+    assert torch.equal(kept.mask, whole.mask) and torch.equal(kept.rewards, whole.rewards)
+    prepared = PolicyGradient(Advantage("group"), aggregate="token_mean").prepare(kept)
+    assert not prepared.token_weights[0, 4].any()
+    assert prepared.token_weights.sum().item() == pytest.approx(1)
+    assert torch.equal(prepared.advantages, PolicyGradient(Advantage("group")).prepare(whole).advantages)
+    assert not prepared.minibatch(torch.tensor([0])).token_weights[0, 4].any()
+
+
+def trained(chosen: Selection | None, steps: int) -> tuple[TabularLM, float]:
+    """(policy, probability of a cut completion) after exact steps of 0.5 on r - E r."""
+    policy = TabularLM.of(CHAIN, logits=START)
+    config = TrainConfig(optimizer="sgd", lr=0.5)
+    trainer = Trainer(policy, CHAIN, PolicyGradient(Advantage("group")), Enumerated(), config, chosen)
+    for _ in range(steps):
+        trainer.step()
+    return policy, Enumerated()(policy, CHAIN, CHAIN.prompts()).weights[0, 4].item()
+
+
+def without_the_baselines_share() -> Selection:
+    """The filter that takes cut completions out of the baseline too: r - E[r | not cut] on the others."""
+
+    def after(task, rollouts, again):
+        uncut = rollouts.weights.clone()
+        uncut[:, 4] = 0
+        shift = (uncut * rollouts.rewards).sum(-1, keepdim=True) / uncut.sum(-1, keepdim=True)
+        centred = (rollouts.rewards - shift) * (uncut > 0)
+        mean = (rollouts.weights * centred).sum(-1, keepdim=True)
+        assert abs(mean.item()) < 1e-15  # so that the group's own baseline changes nothing more
+        return overlong_filter().after(task, rollouts.with_(rewards=centred), again)
+
+    return Selection(after=after)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "slope", "end"),
+    [
+        (None, -0.01274, 0.0016),
+        (overlong_filter(), 0.00151, 0.0214),
+        (without_the_baselines_share(), 0.00720, 0.0476),
+    ],
+    ids=["no filter", "loss mask", "out of the baseline"],
+)
+def test_filtering_takes_the_pressure_to_stop_away(chosen, slope, end):
+    """Card 03: d P(cut) / dt at the start, and P(cut) after 300 steps of 0.5."""
+    policy, prompts = TabularLM.of(CHAIN, logits=START), CHAIN.prompts()
+    rollouts = Enumerated()(policy, CHAIN, prompts)
+    kept = rollouts if chosen is None else chosen.after(CHAIN, rollouts, None)
+    logp = token_logps(policy, prompts.tokens, prompts.mask, kept.completions, kept.mask)
+    objective = PolicyGradient(Advantage("group"))
+    loss, _ = objective.loss(logp, objective.prepare(kept))
+    cut = torch.autograd.grad(logp[0, 4].sum().exp(), policy.table, retain_graph=True)[0]
+    assert -(cut * torch.autograd.grad(loss, policy.table)[0]).sum().item() == pytest.approx(slope, abs=5e-6)
+    assert trained(chosen, 300)[1] == pytest.approx(end, abs=5e-5)
+
+
+def test_selections_by_name():
+    assert selection("overlong_filter").after is not None
+    with pytest.raises(ValueError, match="selection must be .*, got 'dynamic'; did you mean 'dynamic_sampling'?"):
+        selection("dynamic")

@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.tasks.bandit import random_bandit
+from toykit.tasks.chain_sum import ChainSum
+from toykit.training import PretrainConfig, Pretrainer, evaluate
+
+TASK = ChainSum(n_digits=2, n_train=64, n_test=16, horizon=8)
+CONFIG = PretrainConfig(steps=40, batch=32, lr=1e-2)
+
+
+def pretrainer(config: PretrainConfig = CONFIG) -> Pretrainer:
+    return Pretrainer(GPT(GPTConfig(16, context=16, layers=1, width=32, heads=2, hidden=32)), TASK, config)
+
+
+def losses(made: Pretrainer, steps: int) -> list[float]:
+    return [made.step()["loss"] for _ in range(steps)]
+
+
+def test_the_loss_is_in_nats_a_token_and_falls():
+    found = losses(pretrainer(), 40)
+    assert found[0] == pytest.approx(math.log(16), abs=0.1)
+    assert sum(found[-5:]) / 5 < 1.7
+
+
+def test_the_same_seed_gives_the_same_policy_and_a_resumed_run_too(tmp_path):
+    straight = pretrainer()
+    expected = losses(straight, 20)
+    first = pretrainer()
+    assert losses(first, 8) == expected[:8]
+    first.save(tmp_path / "x.safetensors")
+    resumed = pretrainer().load(tmp_path / "x.safetensors")
+    assert losses(resumed, 12) == expected[8:]
+    for a, b in zip(straight.policy.parameters(), resumed.policy.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert losses(pretrainer(PretrainConfig(steps=40, batch=32, lr=1e-2, seed=1)), 1) != expected[:1]
+
+
+def test_the_learning_rate_goes_to_0(tmp_path):
+    made = pretrainer(PretrainConfig(steps=4, batch=4))
+    rates = []
+    for _ in range(4):
+        made.step()
+        rates.append(made.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([3e-3, 2.25e-3, 1.5e-3, 0.75e-3])
+
+
+def test_run_stops_at_the_last_step_and_leaves_a_checkpoint(tmp_path):
+    made = pretrainer(PretrainConfig(steps=6, batch=4))
+    assert [f["step"] for f in made.run(tmp_path, save_every=4, progress=False)] == [1, 2, 3, 4, 5, 6]
+    again = pretrainer(PretrainConfig(steps=6, batch=4)).load(tmp_path / "checkpoint.safetensors")
+    assert again.run(tmp_path, progress=False) == []
+    with pytest.raises(ValueError, match="was made with another config"):
+        pretrainer().load(tmp_path / "checkpoint.safetensors")
+
+
+def test_bad_arguments_are_refused():
+    with pytest.raises(ValueError, match="task must have a corpus to pretrain on, 'bandit' has none"):
+        Pretrainer(GPT(GPTConfig(16)), random_bandit())
+    with pytest.raises(ValueError, match="policy must know the task's vocabulary of 16 tokens, its own has 5"):
+        Pretrainer(GPT(GPTConfig(5)), TASK)
+    for options in ({"steps": 0}, {"batch": 0}, {"lr": -1}):
+        with pytest.raises(ValueError, match=f"{next(iter(options))} must be >"):
+            PretrainConfig(**options)
+
+
+def test_evaluation_is_a_function_of_its_seed_and_leaves_the_generators_alone():
+    policy = pretrainer().policy
+    state = torch.get_rng_state()
+    first = evaluate(policy, TASK, group_size=4, seed=3)
+    assert first == evaluate(policy, TASK, group_size=4, seed=3)
+    table = TabularLM.of(random_bandit(n_prompts=5))
+    assert evaluate(table, random_bandit(n_prompts=5), seed=3) != evaluate(table, random_bandit(n_prompts=5), seed=4)
+    assert first.keys() == {"reward", "best_of_4", "greedy"}
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(p.grad is None for p in policy.parameters())
+
+
+def test_evaluation_asks_the_first_prompts_in_batches_of_any_size():
+    task = random_bandit(n_prompts=5, n_arms=3)
+    task.rewards[:] = torch.arange(5.0)[:, None]
+    policy = TabularLM.of(task)
+    expected = {"reward": 2.0, "best_of_8": 2.0, "greedy": 2.0}
+    for batch in (1, 2, 256):
+        assert evaluate(policy, task, batch=batch) == expected
+    assert evaluate(policy, task, max_prompts=3) == {"reward": 1.0, "best_of_8": 1.0, "greedy": 1.0}
+    for option in ("batch", "max_prompts", "group_size"):
+        with pytest.raises(ValueError, match=f"{option} must be >= 1, got 0"):
+            evaluate(policy, task, **{option: 0})
+    with pytest.raises(ValueError, match="split must be one of test, train, got 'validation'"):
+        evaluate(policy, task, "validation")

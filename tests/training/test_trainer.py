@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from toykit.objectives import CATALOGUE, KL, Advantage, Method, PolicyGradient, Posterior, PseudoReward, method
+from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.rewards import Shaping, length
+from toykit.rollouts import Enumerated, Rollouts, Sampled
+from toykit.selection import Selection
+from toykit.tasks.bandit import Bandit
+from toykit.tasks.base import Prompts
+from toykit.tasks.chain_sum import ChainSum
+from toykit.training import Reference, TrainConfig, Trainer
+
+CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=8)
+
+
+def gpt(dtype: torch.dtype = torch.float64, seed: int = 0) -> GPT:
+    made = GPT(GPTConfig(16, context=16, layers=1, width=16, heads=2, hidden=16), seed).to(dtype)
+    with torch.no_grad():
+        made.embedding.weight.mul_(20)
+    return made
+
+
+def on_chain(objective, config: TrainConfig | None = None, **options) -> Trainer:
+    return Trainer(
+        gpt(), CHAIN, objective, options.pop("strategy", Sampled(4)), config or TrainConfig(prompts=4), **options
+    )
+
+
+def parameters(trainer: Trainer) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in trainer.parameters])
+
+
+def test_steps_go_on_for_ever_and_give_their_figures(fresh):
+    task, policy = fresh()
+    trainer = Trainer(policy, task, "grpo", Sampled(16))
+    figures = list(itertools.islice(trainer, 3))
+    assert [f["step"] for f in figures] == [1, 2, 3] and trainer.done == 3
+    named = {"step", "reward", "length", "entropy", "kl", "informative", "loss", "clip_low", "clip_high", "grad_norm"}
+    assert set(figures[0]) == named | {"seconds"}
+    assert all(isinstance(value, (int, float)) and math.isfinite(value) for value in figures[0].values())
+
+
+@pytest.mark.parametrize("name", ["reinforce", "rloo", "grpo", "ppo", "kl_rl"])
+def test_every_kind_of_method_learns_a_small_task(name, fresh):
+    task, policy = fresh()
+    trainer = Trainer(policy, task, name, Sampled(16), TrainConfig(lr=0.05))
+    rewards = [trainer.step()["reward"] for _ in range(60)]
+    assert sum(rewards[-5:]) / 5 > 0.8 > 0.5 > rewards[0]
+
+
+def test_ppo_teaches_its_critic_the_value_of_each_prefix(fresh):
+    task, policy = fresh()
+    objective = method("ppo").objective.with_(value=replace(method("ppo").objective.value, clip=None))
+    trainer = Trainer(policy, task, objective, Enumerated(), TrainConfig(lr=0.02, epochs=2))
+    first = trainer.step()["value_loss"]
+    last = [trainer.step() for _ in range(200)][-1]["value_loss"]
+    assert last < first / 20
+    start = trainer.critic(task.prompts().tokens).logits[:, 0, 0]
+    whole = Enumerated()(policy, task, task.prompts())
+    assert torch.allclose(start, whole.mean(whole.rewards), rtol=0, atol=0.05)
+
+
+EXACT = PolicyGradient(Advantage("leave_one_out"), ratio="token", kl=KL(0.1, "exact", route="autodiff"))
+POSTERIOR = PolicyGradient(Advantage("none"), signal=PseudoReward(Posterior(0.5)), ratio="importance")
+
+
+@pytest.mark.parametrize("chosen", [*CATALOGUE, POSTERIOR, EXACT])
+def test_gradients_do_not_depend_on_how_the_batch_is_cut(chosen):
+    """Of the policy and of the critic, whatever the size of the pieces."""
+
+    def gradients(size: int | None) -> tuple[Tensor, dict[str, float]]:
+        trainer = on_chain(chosen, TrainConfig(prompts=3, micro_size=size), reference=gpt(seed=1))
+        rollouts, _ = trainer.rollouts()
+        rewards = torch.rand(rollouts.rewards.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        prepared = trainer.objective.prepare(trainer._with_others(rollouts.with_(rewards=rewards)))
+        figures = trainer._update(prepared)
+        return torch.cat([p.grad.flatten() for p in trainer.parameters]), figures
+
+    whole, figures = gradients(None)
+    assert whole.abs().max() > 1e-4
+    for size in (1, 5, 8, 11):
+        cut, same = gradients(size)
+        assert torch.allclose(cut, whole, rtol=0, atol=1e-10), size
+        assert same == pytest.approx(figures, abs=1e-10)
+
+
+def test_minibatches_are_steps_of_their_own_through_all_prompts(fresh):
+    task, policy = fresh()
+    rows: list[list[int]] = []
+
+    class Watched(Trainer):
+        def _update(self, prepared):
+            rows.append(prepared.rollouts.prompt_ids.tolist())
+            return super()._update(prepared)
+
+    Watched(policy, task, "grpo", Sampled(4), TrainConfig(minibatch=2, epochs=3)).step()
+    assert [len(r) for r in rows] == [2, 1] * 3
+    assert all(sorted(a + b) == [0, 1, 2] for a, b in zip(rows[::2], rows[1::2], strict=True))
+    assert len({tuple(r) for r in rows[::2]}) > 1  # in an order drawn for each epoch
+
+
+def test_later_epochs_see_ratios_against_the_policy_that_made_the_completions(fresh):
+    task, policy = fresh()
+    trainer = Trainer(policy, task, "dr_grpo", Enumerated(), TrainConfig(lr=0.5, epochs=4))
+    figures = trainer.step()
+    assert figures["clip_low"] + figures["clip_high"] > 0
+    again = Trainer(fresh()[1], task, "dr_grpo", Enumerated(), TrainConfig(lr=0.5, epochs=1)).step()
+    assert again["clip_low"] + again["clip_high"] == 0
+
+
+def test_prompts_are_drawn_without_replacement():
+    task = Bandit(torch.zeros(10, 3))
+    asked: list[list[int]] = []
+
+    def before(policy: nn.Module, task: Bandit, prompts: Prompts) -> Prompts:
+        asked.append(prompts.ids.tolist())
+        return prompts
+
+    trainer = Trainer(TabularLM.of(task), task, "rloo", Sampled(2), TrainConfig(prompts=4), Selection(before=before))
+    for _ in range(20):
+        trainer.step()
+    assert all(len(set(ids)) == 4 for ids in asked) and {i for ids in asked for i in ids} == set(range(10))
+    assert len({tuple(ids) for ids in asked}) > 10
+    trainer.config = replace(trainer.config, prompts=None)
+    trainer.step()
+    assert asked[-1] == list(range(10))
+
+
+def test_a_selection_that_leaves_no_prompt_skips_the_step(fresh):
+    task, policy = fresh()
+    start = policy.table.detach().clone()
+    trainer = Trainer(
+        policy, task, "rloo", selection=Selection(before=lambda policy, task, prompts: prompts[slice(0, 0)])
+    )
+    assert trainer.step().keys() == {"step", "seconds"}
+    assert trainer.done == 1 and torch.equal(policy.table, start)
+
+
+def test_shaping_changes_the_reward_and_is_logged(fresh):
+    task, policy = fresh()
+    trainer = Trainer(policy, task, "rloo", Enumerated(), shaping=Shaping({"length": (-1.0, length)}))
+    rollouts, means = trainer.rollouts()
+    assert torch.allclose(rollouts.rewards, task.rewards - rollouts.lengths / 3)
+    assert trainer.step()["reward/length"] == pytest.approx(means["reward/length"])
+
+
+def test_a_method_brings_its_shaping_and_selection(fresh):
+    task, policy = fresh()
+    trainer = Trainer(policy, task, "dapo")
+    assert set(trainer.shaping.terms) == {"overlong"} and trainer.selection.after is not None
+    own = Trainer(policy, task, Method(method("dapo").objective, "mine"), shaping=Shaping())
+    assert own.shaping == Shaping() and own.selection == Selection()
+
+
+def test_max_grad_norm_scales_the_step_down(fresh):
+    task, policy = fresh()
+    _, other = fresh()
+    start = policy.table.detach().clone()
+    config = TrainConfig(lr=1.0, optimizer="sgd")
+    plain = Trainer(policy, task, "rloo", Enumerated(), config).step()
+    limited = Trainer(other, task, "rloo", Enumerated(), replace(config, max_grad_norm=0.01)).step()
+    assert plain["grad_norm"] == limited["grad_norm"] > 0.01
+    step, less = (p.table.detach() - start for p in (policy, other))
+    assert less.norm().item() == pytest.approx(0.01, rel=1e-4)
+    assert torch.allclose(less / less.norm(), step / step.norm(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "reset", "average"])
+def test_the_reference_follows_as_it_is_told(kind, fresh):
+    task, policy = fresh()
+    start = policy.table.detach().clone()
+    config = TrainConfig(lr=0.1, reference=Reference(kind, every=2, decay=0.75))
+    trainer = Trainer(policy, task, "kl_rl", Enumerated(), config)
+    tables = [start]
+    expected = start
+    for step in range(1, 5):
+        trainer.step()
+        tables.append(policy.table.detach().clone())
+        if kind == "average":
+            expected = 0.75 * expected + 0.25 * tables[-1]
+        elif kind == "reset" and step % 2 == 0:
+            expected = tables[-1]
+        assert torch.allclose(trainer.reference.table, expected, rtol=0, atol=1e-14)
+    assert not torch.equal(tables[0], tables[-1])
+    assert not any(p.requires_grad for p in trainer.reference.parameters())
+
+
+def test_a_reference_is_kept_only_where_the_objective_needs_one(fresh):
+    task, policy = fresh()
+    assert Trainer(policy, task, "rloo").reference is None
+    assert Trainer(policy, task, "grpo").reference is not policy
+    given = fresh()[1]
+    kept = Trainer(policy, task, "grpo", reference=given).reference
+    assert torch.equal(kept.table, given.table) and kept is not given
+
+
+def test_the_sampling_temperature_is_that_of_the_whole_objective(fresh):
+    """Log-probabilities of the policy and the reference are taken at the temperature of the completions."""
+    task, policy = fresh()
+    trainer = Trainer(policy, task, "grpo", Sampled(8, temperature=0.5))
+    figures = trainer.step()
+    assert figures["kl"] == pytest.approx(0, abs=1e-14)
+    assert figures["clip_low"] == figures["clip_high"] == 0
+
+
+def test_autocast_computes_in_bf16_and_keeps_log_probabilities_in_float32():
+    trainer = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4), TrainConfig(prompts=4, autocast=True))
+    rollouts, _ = trainer.rollouts()
+    vocab = trainer._vocab_logp(trainer.policy, rollouts)
+    assert vocab.dtype == torch.float32
+    exact = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4))._vocab_logp(trainer.policy, rollouts)
+    assert 1e-4 < (vocab - exact).abs().max() < 0.5
+    assert math.isfinite(trainer.step()["loss"])
+
+
+def test_under_autocast_the_first_update_sees_the_policy_that_made_the_completions():
+    """Rounding of the sampler's float32 against bf16 would otherwise look like a policy that has moved."""
+    first_token = Shaping({"first": (1.0, lambda r: (r.completions[..., 0] % 3).double())})
+
+    def step(name: str, autocast: bool) -> dict[str, float]:
+        policy = GPT(GPTConfig(16, context=16, layers=2, width=64, heads=2, hidden=64))
+        config = TrainConfig(prompts=4, micro_size=7, autocast=autocast)
+        return Trainer(policy, CHAIN, name, Sampled(16), config, shaping=first_token).step()
+
+    found, expected = step("gspo", True), step("gspo", False)
+    assert found["clip_low"] == found["clip_high"] == 0
+    assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=0.05)
+    assert step("grpo", True)["kl"] == 0
+
+
+def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was():
+    def run(every: int | None) -> tuple[Trainer, list[dict[str, float]]]:
+        trainer = on_chain("rloo", TrainConfig(prompts=4, evaluate_every=every))
+        return trainer, [trainer.step() for _ in range(4)]
+
+    (plain, _), (watched, figures) = run(None), run(2)
+    assert [f"eval/{name}" in f for f in figures for name in ("reward", "best_of_8", "greedy")] == [False] * 3 + [
+        True
+    ] * 3 + [False] * 3 + [True] * 3
+    assert torch.equal(parameters(plain), parameters(watched))
+
+
+@pytest.mark.parametrize("name", ["grpo", "ppo", "gdc", "dapo"])
+def test_everything_random_comes_from_the_seed_of_the_run(name):
+    """torch's own generator is neither asked nor moved."""
+
+    def figures(seed: int) -> list[dict[str, float]]:
+        torch.manual_seed(seed)
+        config = TrainConfig(prompts=4, epochs=2, minibatch=2, micro_size=3, evaluate_every=1, seed=5)
+        trainer = on_chain(name, config)
+        before = torch.get_rng_state()
+        found = [trainer.step() for _ in range(2)]
+        assert torch.equal(torch.get_rng_state(), before)
+        return [{key: value for key, value in step.items() if key != "seconds"} for step in found]
+
+    assert figures(1) == figures(2)
+
+
+class Broken:
+    """A strategy whose third prompt has a log-probability that is not a number."""
+
+    def __call__(self, policy, task, prompts, generator) -> Rollouts:
+        made = Enumerated()(policy, task, prompts)
+        with torch.no_grad():
+            policy.table[6] = math.nan  # the root of the third prompt
+        return made
+
+
+def test_log_probabilities_that_are_not_finite_stop_the_step_before_anything_moves(fresh):
+    task, policy = fresh()
+    others = policy.table[:6].detach().clone()
+    with pytest.raises(ValueError, match=r"logp must be finite, got nan at index .* \(prompt 2\)"):
+        Trainer(policy, task, "rloo", Broken()).step()
+    assert torch.equal(policy.table[:6], others)
+
+
+def test_rewards_that_are_not_finite_stop_the_step_before_anything_moves(fresh):
+    task, policy = fresh()
+    start = policy.table.detach().clone()
+    task.rewards[1] = math.inf
+    with pytest.raises(ValueError, match=r"rewards must be finite, got inf at index \[1, 0\] \(prompt 1\)"):
+        Trainer(policy, task, "rloo", Sampled(2)).step()
+    assert torch.equal(policy.table, start)
+
+
+def test_a_gradient_that_is_not_finite_stops_the_step_before_anything_moves(fresh):
+    task, policy = fresh()
+    start = policy.table.detach().clone()
+    task.rewards.mul_(1e308)
+    for optimizer in ("adam", "sgd", "natural"):
+        trainer = Trainer(policy, task, "reinforce", Enumerated(), TrainConfig(optimizer=optimizer, max_grad_norm=1.0))
+        with pytest.raises(ValueError, match="gradient must be finite, got a norm of inf in step 1"):
+            trainer.step()
+        assert torch.equal(policy.table, start)
+
+
+def test_bad_arguments_are_refused_at_once(fresh):
+    task, policy = fresh()
+    with pytest.raises(ValueError, match="objective must be one of .*, got 'grpoo'; did you mean 'grpo'?"):
+        Trainer(policy, task, "grpoo")
+    for name in ("grpo", "rloo", "kl_rl", "js_dpg"):
+        with pytest.raises(ValueError, match="group_size must be >= 2 for an objective with group statistics, got 1"):
+            Trainer(policy, task, name, Sampled(1))
+    Trainer(policy, task, "reinforce", Sampled(1)).step()
+    with pytest.raises(ValueError, match=r"strategy must be Enumerated\(\) for optimizer='natural'"):
+        Trainer(policy, task, "rloo", config=TrainConfig(optimizer="natural"))
+    with pytest.raises(ValueError, match="objective must have no critic for optimizer='natural'"):
+        Trainer(policy, task, "ppo", Enumerated(), TrainConfig(optimizer="natural"))
+    with pytest.raises(ValueError, match="tree is too large to enumerate: n_actions 16 and horizon 8 give"):
+        Trainer(gpt(), CHAIN, "rloo", Enumerated())
+    with pytest.raises(ValueError, match="policy must know the task's vocabulary of 16 tokens, its own has 6"):
+        Trainer(policy, CHAIN, "rloo")
+    with pytest.raises(ValueError, match="need 13, the context is 12"):
+        Trainer(GPT(GPTConfig(16, context=12)), CHAIN, "rloo")
+    for options, message in {
+        ("lr", 0): "lr must be > 0 and finite, got 0",
+        ("optimizer", "adamw"): "optimizer must be one of .*, got 'adamw'; did you mean 'adam'?",
+        ("prompts", 0): "prompts must be >= 1, got 0",
+        ("micro_size", 0): "micro_size must be >= 1, got 0",
+        ("max_grad_norm", -1): "max_grad_norm must be > 0 and finite, got -1",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            TrainConfig(**dict([options]))
+    with pytest.raises(ValueError, match="reference must be one of .*, got 'freeze'"):
+        Reference("freeze")
+    with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got 1"):
+        Reference("average", decay=1)

@@ -1,0 +1,111 @@
+"""The catalogue: every named method as a combination of pieces. A new method is one more entry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from toykit._checks import one_of
+from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
+from toykit.objectives.clipping import Clip
+from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.forward_kl import ForwardKL
+from toykit.objectives.kl import KL
+from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
+from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
+from toykit.rewards import Shaping, SoftOverlong
+
+
+@dataclass(frozen=True)
+class Method:
+    """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL."""
+
+    objective: PolicyGradient
+    source: str
+    shaping: Shaping | None = None
+    selection: str | None = None
+    forward_kl: ForwardKL | None = None
+
+    def with_beta(self, beta: float) -> Method:
+        """The same method with `beta` in its KL penalty, its posterior target and its forward KL.
+
+        Raises ValueError for beta <= 0, and where the method has none of them.
+        """
+        changed = self.objective
+        if changed.kl is not None:
+            changed = changed.with_(kl=replace(changed.kl, beta=beta))
+        if isinstance(changed.signal, PseudoReward) and isinstance(changed.signal.target, Posterior):
+            changed = changed.with_(signal=replace(changed.signal, target=Posterior(beta)))
+        forward = None if self.forward_kl is None else replace(self.forward_kl, beta=beta)
+        if changed is self.objective and forward is None:
+            raise ValueError("beta must be given only for an objective with a KL penalty or a posterior target")
+        return replace(self, objective=changed, forward_kl=forward)
+
+
+GROUP_STD = Advantage(mean="group", std="group")
+LOO = Advantage(mean="leave_one_out")
+
+
+def _dpg(target: Target, divergence: str = "forward_kl", baseline: float = 0.0) -> PolicyGradient:
+    """A moving Z, and the completion's importance weight where the rollouts are another policy's."""
+    signal = PseudoReward(target, divergence, baseline, MovingLogZ())
+    return PolicyGradient(Advantage(mean="none"), ratio="importance", aggregate="sequence_mean", signal=signal)
+
+
+# Functions, because some pieces hold a state that must not be shared between runs.
+CATALOGUE: dict[str, Callable[[], Method]] = {
+    "reinforce": lambda: Method(PolicyGradient(Advantage(mean="none")), "Williams 1992"),
+    "rloo": lambda: Method(PolicyGradient(LOO), "Kool et al. 2019; Ahmadian et al. 2024, arXiv 2402.14740"),
+    "kl_rl": lambda: Method(
+        PolicyGradient(LOO, kl=KL(0.1, "k1", route="reward")), "Korbak et al. 2022, arXiv 2205.11275, section 3"
+    ),
+    "ppo": lambda: Method(
+        PolicyGradient(GAE(), ratio="token", clip=Clip(), aggregate="token_mean", value=ValueLoss()),
+        "Schulman et al. 2017, arXiv 1707.06347",
+    ),
+    "grpo": lambda: Method(
+        PolicyGradient(
+            GROUP_STD, ratio="token", clip=Clip(), aggregate="sequence_mean", kl=KL(0.04, "k3", route="autodiff")
+        ),
+        "Shao et al. 2024, arXiv 2402.03300",
+    ),
+    "dr_grpo": lambda: Method(
+        PolicyGradient(Advantage(mean="group"), ratio="token", clip=Clip(), aggregate="constant_norm"),
+        "Liu et al. 2025, arXiv 2503.20783",
+    ),
+    "dapo": lambda: Method(
+        PolicyGradient(GROUP_STD, ratio="token", clip=Clip(0.2, 0.28), aggregate="token_mean"),
+        "Yu et al. 2025, arXiv 2503.14476",
+        shaping=Shaping({"overlong": (1.0, SoftOverlong())}),
+        selection="dynamic_sampling",
+    ),
+    "gspo": lambda: Method(
+        PolicyGradient(GROUP_STD, ratio="sequence", clip=Clip(3e-4, 4e-4), aggregate="sequence_mean"),
+        "Zheng et al. 2025, arXiv 2507.18071",
+    ),
+    "lite_ppo": lambda: Method(
+        PolicyGradient(Advantage(mean="group", std="batch"), ratio="token", clip=Clip(), aggregate="token_mean"),
+        "Liu et al. 2025, arXiv 2508.08221",
+    ),
+    "dpg": lambda: Method(_dpg(Filtered()), "Parshakova et al. 2019; Khalifa et al. 2021, arXiv 2012.11635"),
+    "gdc": lambda: Method(_dpg(Filtered(), baseline=1.0), "Korbak et al. 2022, arXiv 2206.00761 (GDC++)"),
+    "js_dpg": lambda: Method(
+        _dpg(Posterior(0.1), "js").with_(advantage=LOO), "Go et al. 2023, arXiv 2302.08215 (f-DPG, Jensen-Shannon)"
+    ),
+    "self": lambda: Method(
+        PolicyGradient(GROUP_STD, ratio="token", clip=Clip(), aggregate="token_mean"),
+        "arXiv 2510.02230 (the weight of its forward KL is not published)",
+        selection="greedy_failures",
+        forward_kl=ForwardKL(0.2),
+    ),
+    "remax": lambda: Method(PolicyGradient(GreedyBaseline()), "Li et al. 2023, arXiv 2310.10505"),
+    "reinforce_plus_plus": lambda: Method(
+        PolicyGradient(Advantage("batch", "batch"), ratio="token", clip=Clip(), aggregate="token_mean"),
+        "Hu 2025, arXiv 2501.03262, without its KL penalty",
+    ),
+}
+
+
+def method(name: str) -> Method:
+    """A fresh instance of a named method; raises ValueError with the nearest name for an unknown one."""
+    return CATALOGUE[one_of("objective", name, CATALOGUE)]()

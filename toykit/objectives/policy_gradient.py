@@ -1,0 +1,218 @@
+"""PolicyGradient: an objective as a combination of pieces, exact or Monte Carlo by its rollouts alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from toykit._checks import finite, one_of, positive
+from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline, advantages_of
+from toykit.objectives.aggregation import AGGREGATIONS, token_weights
+from toykit.objectives.beta import beta_of
+from toykit.objectives.clipping import Clip
+from toykit.objectives.kl import KL
+from toykit.objectives.ratios import RATIOS, ratio
+from toykit.rollouts.batch import Rollouts
+
+
+class Signal(Protocol):
+    """What stands in the place of the reward: [..., B, G] from a batch."""
+
+    def __call__(self, rollouts: Rollouts) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class ValueLoss:
+    """coef / 2 times the squared error of the critic's values, clipped about the old ones as in PPO."""
+
+    coef: float = 0.5
+    clip: float | None = 0.2
+
+    def __post_init__(self) -> None:
+        positive("coef", self.coef)
+
+    def __call__(self, values: Tensor, old_values: Tensor, returns: Tensor) -> Tensor:
+        """The loss on each token, of the shape of its arguments [..., B, G, T]."""
+        error = (values - returns) ** 2
+        if self.clip is not None:
+            near = old_values + (values - old_values).clamp(-self.clip, self.clip)
+            error = torch.maximum(error, (near - returns) ** 2)
+        return self.coef * error / 2
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch with everything that is taken over the whole of it: what is left is a sum over tokens.
+
+    advantages [..., B, G, T] (detached), token_weights [..., B, G, T], returns [..., B, G, T] where there is a critic.
+    """
+
+    rollouts: Rollouts
+    advantages: Tensor
+    token_weights: Tensor
+    aggregate: str
+    returns: Tensor | None = None
+
+    def minibatch(self, rows: Tensor) -> Prepared:
+        """Some prompts with their groups as a batch of its own: advantages stay, token weights are taken anew."""
+        rollouts = self.rollouts.take(rows)
+        weights = _weights(self.aggregate, rollouts)
+        returns = None if self.returns is None else self.returns[rows]
+        return Prepared(rollouts, self.advantages[rows], weights, self.aggregate, returns)
+
+    def micro(self, size: int | None) -> Iterator[Prepared]:
+        """The same batch in pieces of at most `size` completions, whose losses add up to the whole's."""
+        b, g = self.rollouts.rewards.shape
+        if size is None or size >= b * g:
+            yield self
+            return
+        flat = self.rollouts.flat()
+        advantages, weights = (x.flatten(0, 1)[:, None] for x in (self.advantages, self.token_weights))
+        returns = None if self.returns is None else self.returns.flatten(0, 1)[:, None]
+        for rows in torch.arange(b * g, device=flat.mask.device).split(size):
+            part = None if returns is None else returns[rows]
+            yield Prepared(flat.take(rows), advantages[rows], weights[rows], self.aggregate, part)
+
+
+@dataclass(frozen=True)
+class PolicyGradient:
+    """-(sum over tokens of weight x surrogate) + penalties, as pieces.
+
+    advantage   from rewards (or from `signal` in their place), GAE with a critic, or GreedyBaseline
+    ratio       none (the surrogate is A logp), token, sequence, importance
+    clip        None, or the bounds of the ratio
+    aggregate   token_sum, token_mean, sequence_mean, constant_norm
+    kl          None, or a penalty with its estimator and route
+    value       the critic's loss, with advantage=GAE(...) and only then
+    """
+
+    advantage: Advantage | GAE | GreedyBaseline = field(default_factory=Advantage)
+    ratio: str = "none"
+    clip: Clip | None = None
+    aggregate: str = "token_sum"
+    kl: KL | None = None
+    signal: Signal | None = None
+    value: ValueLoss | None = None
+
+    def __post_init__(self) -> None:
+        one_of("ratio", self.ratio, RATIOS)
+        one_of("aggregate", self.aggregate, AGGREGATIONS)
+        if self.clip is not None and self.ratio == "none":
+            raise ValueError("clip must be None for ratio='none', there is no ratio to clip")
+        if isinstance(self.advantage, GAE) != (self.value is not None):
+            raise ValueError("value must be given with advantage=GAE(...) and only then")
+        if self.needs_greedy and self.signal is not None:
+            raise ValueError("signal must be None with advantage=GreedyBaseline(), whose baseline is a reward")
+
+    @property
+    def needs_reference(self) -> bool:
+        return self.kl is not None or self.signal is not None
+
+    @property
+    def needs_vocab(self) -> bool:
+        return self.kl is not None and self.kl.estimator == "exact"
+
+    @property
+    def needs_critic(self) -> bool:
+        return self.value is not None
+
+    @property
+    def needs_greedy(self) -> bool:
+        """Whether `extras["greedy_rewards"]` [..., B, G] must hold the reward of each prompt's greedy completion."""
+        return isinstance(self.advantage, GreedyBaseline)
+
+    def prepare(self, rollouts: Rollouts) -> Prepared:
+        """Everything that depends on the whole batch, without a gradient.
+
+        On policy is assumed to mean that `old_logp` is the policy's own; where completions come from elsewhere,
+        `extras["policy_logp"]` [..., B, G, T] holds the policy's. Raises ValueError naming the prompt where an
+        advantage is not finite, and where what a piece needs of the reference, the critic or greedy decoding is
+        missing.
+        """
+        with torch.no_grad():
+            rewards = rollouts.rewards if self.signal is None else self.signal(rollouts)
+            penalty = self._detached_kl(rollouts)
+            if penalty is not None and self.kl.route == "reward":  # type: ignore[union-attr]
+                rewards = rewards - penalty
+            returns = None
+            if isinstance(self.advantage, GAE):
+                values = _extra(rollouts, "values")
+                advantages, returns = self.advantage(
+                    rewards, values, rollouts.mask, rollouts.weights, rollouts.enumerated
+                )
+            elif isinstance(self.advantage, GreedyBaseline):
+                beside = self.advantage(rewards, _extra(rollouts, "greedy_rewards"))
+                advantages = beside[..., None] * rollouts.mask
+            else:
+                advantages = advantages_of(self.advantage, rollouts, rewards)
+            if penalty is not None and self.kl.route == "score":  # type: ignore[union-attr]
+                advantages = advantages - penalty[..., None] * rollouts.mask
+            finite("advantages", advantages, rollouts.prompt_ids if rollouts.prompt_ids.dim() == 1 else None)
+            weights = _weights(self.aggregate, rollouts)
+        return Prepared(rollouts, advantages, weights, self.aggregate, returns)
+
+    def loss(
+        self, logp: Tensor, prepared: Prepared, vocab_logp: Tensor | None = None, values: Tensor | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """(loss [...], figures) of the current policy's log-probabilities logp [..., B, G, T], to be minimised.
+
+        The figures are detached and, like the loss, add up over the pieces of a batch. vocab_logp [..., B, G, T, V] is
+        needed by kl estimator "exact", values [..., B, G, T] by a critic's loss.
+        """
+        batch, advantages = prepared.rollouts, prepared.advantages
+        figures: dict[str, Tensor] = {}
+        if self.ratio == "none":
+            surrogate = advantages * logp
+        else:
+            w = ratio(self.ratio, logp, batch.old_logp, batch.mask)
+            surrogate = w * advantages if self.clip is None else self.clip(w, advantages)
+            if self.clip is not None:
+                low, high = self.clip.active(w.detach(), advantages)
+                share = prepared.token_weights
+                figures["clip_low"], figures["clip_high"] = (share * low).sum(_BATCH), (share * high).sum(_BATCH)
+        per_token = -surrogate
+        if self.kl is not None and self.kl.route == "autodiff":
+            assert batch.ref_logp is not None
+            ref_vocab = batch.extras.get("ref_vocab_logp")
+            estimate = self.kl.per_token(logp, batch.ref_logp, batch.mask, vocab_logp, ref_vocab)
+            per_token = per_token + beta_of(self.kl.beta, batch)[..., None] * estimate
+        if self.value is not None:
+            assert values is not None and prepared.returns is not None
+            error = self.value(values, batch.extras["values"], prepared.returns)
+            per_token = per_token + error
+            figures["value_loss"] = (prepared.token_weights * error.detach()).sum(_BATCH)
+        return (prepared.token_weights * per_token).sum(_BATCH), figures
+
+    def _detached_kl(self, rollouts: Rollouts) -> Tensor | None:
+        """beta times the completion's KL estimate [..., B, G], None without a penalty that needs it."""
+        if self.kl is None:
+            return None
+        if rollouts.ref_logp is None:
+            raise ValueError("ref_logp must be given for an objective with a KL penalty, got None")
+        if self.kl.route == "autodiff":
+            return None
+        logp = rollouts.extras.get("policy_logp", rollouts.old_logp)
+        vocab, ref_vocab = rollouts.extras.get("vocab_logp"), rollouts.extras.get("ref_vocab_logp")
+        per_token = self.kl.per_token(logp, rollouts.ref_logp, rollouts.mask, vocab, ref_vocab)
+        return beta_of(self.kl.beta, rollouts) * per_token.sum(-1)
+
+    def with_(self, **pieces: object) -> PolicyGradient:
+        """The same combination with some pieces replaced."""
+        return replace(self, **pieces)  # type: ignore[arg-type]
+
+
+_BATCH = (-3, -2, -1)
+
+
+def _weights(aggregate: str, rollouts: Rollouts) -> Tensor:
+    return token_weights(aggregate, rollouts.weights, rollouts.loss_mask, rollouts.horizon) * rollouts.loss_weights
+
+
+def _extra(rollouts: Rollouts, name: str) -> Tensor:
+    if name not in rollouts.extras:
+        raise ValueError(f"extras[{name!r}] must be given for this objective, got {sorted(rollouts.extras)}")
+    return rollouts.extras[name]

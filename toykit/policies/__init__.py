@@ -1,0 +1,20 @@
+"""Where does probability come from? Tables, small GPTs and any transformers causal LM, called alike."""
+
+from toykit.policies.base import Cursor, Output, check_fits, context, cursor, device_of, vocab_size
+from toykit.policies.export import export
+from toykit.policies.gpt import GPT, GPTConfig
+from toykit.policies.tabular import TabularLM
+
+__all__ = [
+    "GPT",
+    "Cursor",
+    "GPTConfig",
+    "Output",
+    "TabularLM",
+    "check_fits",
+    "context",
+    "cursor",
+    "device_of",
+    "export",
+    "vocab_size",
+]

@@ -1,0 +1,23 @@
+"""How are completions made? Sampled or enumerated, always as `Rollouts` with weights."""
+
+from toykit.rollouts.batch import Rollouts
+from toykit.rollouts.given import Given
+from toykit.rollouts.logprobs import chosen, leaf_logps, log_softmax, node_logps, outputs, token_logps, vocab_logps
+from toykit.rollouts.make import Enumerated, Sampled, Strategy, greedy, sample
+
+__all__ = [
+    "Enumerated",
+    "Given",
+    "Rollouts",
+    "Sampled",
+    "Strategy",
+    "chosen",
+    "greedy",
+    "leaf_logps",
+    "log_softmax",
+    "node_logps",
+    "outputs",
+    "sample",
+    "token_logps",
+    "vocab_logps",
+]

@@ -1,0 +1,68 @@
+"""Completions that are given, a teacher's for instance, in the place of the policy's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from toykit._checks import shape
+from toykit.policies.base import check_fits
+from toykit.rollouts.batch import Rollouts
+from toykit.tasks.base import Prompts, Task
+
+
+@dataclass(frozen=True)
+class Given:
+    """G given completions of each prompt, whatever the policy would do: distillation, with the objective "reinforce".
+
+    Rewards are the task's, so that right completions are imitated (the loss is their cross-entropy) and wrong ones
+    do not count. Row x belongs to the prompt with id x; `old_logp` is 0, for a given completion is certain.
+
+        completions  int64 [N, G, T]
+        mask         bool  [N, G, T]
+        weights      float [N, G]     the law of the given ones, 1/G where None; 0 for a place that is not used
+
+    Raises ValueError for shapes that disagree, weights that are not a law, and ids beyond N.
+    """
+
+    completions: Tensor
+    mask: Tensor
+    weights: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        shape("mask", self.mask, tuple(self.completions.shape))
+        if self.weights is not None:
+            shape("weights", self.weights, tuple(self.completions.shape[:2]))
+            if bool((self.weights < 0).any()) or not torch.allclose(
+                self.weights.sum(-1).double(), torch.ones(1).double()
+            ):
+                raise ValueError("weights must be >= 0 and sum to 1 over the completions of each prompt")
+
+    def __call__(
+        self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator | None = None
+    ) -> Rollouts:
+        if len(prompts) == 0:
+            raise ValueError("prompts must hold at least one prompt, got none")
+        check_fits(policy, task.vocab, prompts.tokens.shape[1], task.horizon)
+        n, g = self.completions.shape[:2]
+        if int(prompts.ids.max()) >= n:
+            raise ValueError(f"completions must be given for every prompt id below {n}, got {int(prompts.ids.max())}")
+        device, dtype = prompts.tokens.device, next(policy.parameters()).dtype
+        rows = prompts.ids.to(self.completions.device)
+        completions, mask = self.completions[rows].to(device), self.mask[rows].to(device)
+        even = self.weights is None
+        weights = torch.full((len(rows), g), 1 / g) if even else self.weights[rows]  # type: ignore[index]
+        zero = torch.zeros(mask.shape, dtype=torch.promote_types(dtype, torch.float32), device=device)
+        return Rollouts(
+            prompts=prompts.tokens,
+            prompt_mask=prompts.mask,
+            prompt_ids=prompts.ids,
+            completions=completions,
+            mask=mask,
+            old_logp=zero,
+            rewards=task.score(prompts.ids, completions, mask).to(zero),
+            weights=weights.to(zero),
+            horizon=task.horizon,
+        ).check()

@@ -1,0 +1,42 @@
+"""Evaluation: the reward of sampled and of greedy completions."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from toykit._checks import at_least
+from toykit.policies import device_of
+from toykit.rollouts import Sampled, greedy
+from toykit.tasks.base import Task
+
+
+def evaluate(
+    policy: nn.Module,
+    task: Task,
+    split: str = "test",
+    group_size: int = 8,
+    max_prompts: int | None = None,
+    batch: int = 256,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Mean reward of `group_size` samples a prompt, of the best of them, and of the greedy completion.
+
+    At most `max_prompts` prompts of the split, the first ones, are asked; `batch` prompts at once. Randomness comes
+    from `seed` alone, so that evaluating does not move a training run.
+    """
+    at_least("batch", batch, 1)
+    if max_prompts is not None:
+        at_least("max_prompts", max_prompts, 1)
+    prompts = task.prompts(split).to(device_of(policy))[slice(0, max_prompts)]
+    generator = torch.Generator(prompts.tokens.device).manual_seed(seed)
+    sampled, likeliest = [], []
+    for rows in torch.arange(len(prompts), device=prompts.tokens.device).split(batch):
+        sampled.append(Sampled(group_size)(policy, task, prompts[rows], generator).rewards)
+        likeliest.append(greedy(policy, task, prompts[rows]).rewards)
+    rewards = torch.cat(sampled)
+    return {
+        "reward": float(rewards.mean()),
+        f"best_of_{group_size}": float(rewards.amax(-1).mean()),
+        "greedy": float(torch.cat(likeliest).mean()),
+    }
