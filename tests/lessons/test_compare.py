@@ -1,0 +1,70 @@
+"""Comparisons: every method and seed is measured at every stop, and a second call goes on where the first stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from toykit.lessons.compare import compare, follow
+from toykit.policies import TabularLM
+from toykit.rollouts import Sampled
+from toykit.tasks.bandit import random_bandit
+from toykit.training import TrainConfig, Trainer
+
+TASK = random_bandit(n_prompts=3, n_arms=4)
+STOPS = (0, 2, 5)
+
+
+def make(seed: int, name: str = "rloo") -> Trainer:
+    return Trainer(TabularLM.of(TASK), TASK, name, Sampled(4), TrainConfig(lr=0.1, seed=seed))
+
+
+def measure(trainer: Trainer, seed: int) -> dict[str, float]:
+    return {"done": trainer.done, "first": trainer.policy.table[0, 0].item(), "seed": seed}
+
+
+METHODS = {"a": make, "b": lambda seed: make(seed, "grpo")}
+
+
+def test_figures_are_by_method_then_seed_then_stop():
+    found = compare(METHODS, (3, 4), STOPS, measure)
+    assert found["stops"] == [0, 2, 5]
+    assert set(found["runs"]) == {"a", "b"}
+    assert found["runs"]["b"]["done"] == [[0, 2, 5], [0, 2, 5]]
+    assert found["runs"]["a"]["seed"] == [[3, 3, 3], [4, 4, 4]]
+    firsts = found["runs"]["a"]["first"]
+    assert firsts[0][0] == 0 and firsts[0][2] != firsts[1][2]
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_an_interrupted_comparison_goes_on_to_the_same_figures(tmp_path):
+    straight = compare(METHODS, (0, 1), STOPS, measure)
+    calls = []
+
+    def tired(trainer: Trainer, seed: int) -> dict[str, float]:
+        calls.append(trainer.done)
+        if len(calls) == 5:
+            raise KeyboardInterrupt
+        return measure(trainer, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        compare(METHODS, (0, 1), STOPS, tired, tmp_path)
+    calls.clear()
+    measured = []
+    again = compare(METHODS, (0, 1), STOPS, lambda t, s: (measured.append(t.done), measure(t, s))[1], tmp_path)
+    assert again == straight
+    assert measured == [2, 5, 0, 2, 5, 0, 2, 5]  # what was measured before the interruption is not measured again
+
+
+def test_a_finished_run_is_read_and_not_made_again(tmp_path):
+    first = follow(make(0), 0, STOPS, measure, tmp_path)
+    steps = []
+    trainer = make(0)
+    assert follow(trainer, 0, STOPS, measure, tmp_path, steps.append) == first
+    assert trainer.done == 5 and sum(steps) == 5
+
+
+def test_progress_counts_the_steps_of_all_runs(capsys):
+    compare(METHODS, (0,), STOPS, measure, progress=True)
+    assert "10/10" in capsys.readouterr().err

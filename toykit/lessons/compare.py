@@ -1,0 +1,71 @@
+"""Several methods over several seeds, measured as they train: most experiments of the gpt and llm rungs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from toykit.lessons.base import Results
+from toykit.training import Trainer
+from toykit.training.checkpoint import write_whole
+
+Figures = dict[str, float]
+Make = Callable[[int], Trainer]  # a fresh trainer of a seed
+Measure = Callable[[Trainer, int], Figures]  # of the trainer as it stands, and its seed: the same for the same policy
+
+
+def compare(
+    methods: Mapping[str, Make],
+    seeds: Sequence[int],
+    stops: Sequence[int],
+    measure: Measure,
+    folder: Path | None = None,
+    progress: bool = False,
+) -> Results:
+    """Trains each method with each seed and measures at the given numbers of steps (0: before the first).
+
+    Returns {"stops": [...], "runs": {method: {figure: [[value at each stop] for each seed]}}}. With `folder`, every
+    run keeps its checkpoint and its measurements there, and a second call goes on where the first was stopped.
+    """
+    from tqdm.auto import tqdm
+
+    runs: dict[str, list[list[Figures]]] = {}
+    with tqdm(total=len(methods) * len(seeds) * max(stops), unit="step", disable=not progress) as bar:
+        for name, make in methods.items():
+            runs[name] = []
+            for seed in seeds:
+                bar.set_description(f"{name}, seed {seed}", refresh=False)
+                kept = None if folder is None else folder / name / f"seed_{seed}"
+                runs[name].append(follow(make(seed), seed, stops, measure, kept, bar.update))
+    return {
+        "stops": list(stops),
+        "runs": {
+            name: {k: [[at[k] for at in path] for path in paths] for k in paths[0][0]} for name, paths in runs.items()
+        },
+    }
+
+
+def follow(
+    trainer: Trainer,
+    seed: int,
+    stops: Sequence[int],
+    measure: Measure,
+    folder: Path | None = None,
+    advanced: Callable[[int], object] = lambda steps: None,
+) -> list[Figures]:
+    """The measurements of one run at each stop; `advanced` is told the steps that were made or found in `folder`."""
+    path = None if folder is None else folder / "measured.json"
+    found: dict[str, Figures] = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    if folder is not None and (folder / "checkpoint.safetensors").exists():
+        trainer.load(folder / "checkpoint.safetensors")
+        advanced(trainer.done)
+    for stop in sorted(set(stops)):
+        before = trainer.done
+        trainer.run(stop, folder, progress=False)
+        advanced(trainer.done - before)
+        if str(stop) not in found:  # measured right after the checkpoint of this very step
+            found[str(stop)] = measure(trainer, seed)
+            if path is not None:
+                write_whole(path, json.dumps(found).encode())
+    return [found[str(stop)] for stop in stops]
