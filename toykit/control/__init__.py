@@ -1,17 +1,14 @@
-"""What does RL look like with states in place of tokens? Exact planning, and gymnasium where it is wanted.
-
-After the import `gymnasium.make("toykit/Tree-v0")` works; gymnasium itself is loaded by what needs it, not by planning.
-"""
+"""What does RL look like with states in place of tokens? The import makes `gymnasium.make("toykit/Tree-v0")` work."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
-
 from toykit.control.backups import Aggregator, LogSumExp, Max, Mean
+from toykit.control.distractors import Distractors
+from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
 from toykit.control.examples import garnet, river_swim
 from toykit.control.experience import Transitions, collect
+from toykit.control.gym import MDPEnv, from_gymnasium, to_gymnasium
 from toykit.control.horizon import HorizonSolution, backward_induction
 from toykit.control.linear_gaussian import ModelLosses, expected_losses
 from toykit.control.lqr import LQR, LQRSolution, Quadratic, lyapunov, solve_lqr, value_of_gain
@@ -30,18 +27,10 @@ from toykit.control.occupancy import flow_residual, occupancy, policy_of, visits
 from toykit.control.planning import Solution, modified_policy_iteration, policy_iteration, value_iteration
 from toykit.control.policies import as_policy, uniform_policy
 from toykit.control.reduced_rank import fit_low_rank
-from toykit.control.registration import register, register_with_gymnasium
+from toykit.control.registration import register
 from toykit.control.termination import proper_policy
 from toykit.control.value_gradients import StaleGradients, ValueGradients, gradient_at
 from toykit.control.world_models import fit_model, r_squared, value_error
-
-_GYMNASIUM = {  # loaded on first use
-    "Distractors": "distractors",
-    "MDPEnv": "gym",
-    "TreeEnv": "envs",
-    "from_gymnasium": "gym",
-    "to_gymnasium": "gym",
-}
 
 __all__ = [
     "LQR",
@@ -104,17 +93,4 @@ __all__ = [
     "visits",
 ]
 
-register_with_gymnasium()
-
-
-def __getattr__(name: str) -> Any:
-    """Imports what needs gymnasium on first use."""
-    if name not in _GYMNASIUM:
-        raise AttributeError(f"module 'toykit.control' has no attribute {name!r}", name=name)
-    value = getattr(importlib.import_module(f"toykit.control.{_GYMNASIUM[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+register()

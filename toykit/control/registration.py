@@ -1,0 +1,21 @@
+"""The ids under which `gymnasium.make` knows toykit's environments."""
+
+from __future__ import annotations
+
+import gymnasium
+from gymnasium.envs.registration import registry
+
+IDS = {
+    "toykit/Bandit-v0": "toykit.control.envs:bandit_env",
+    "toykit/FeatureBandit-v0": "toykit.control.envs:feature_bandit_env",
+    "toykit/RiverSwim-v0": "toykit.control.gym:river_swim_env",
+    "toykit/TabularMDP-v0": "toykit.control.gym:mdp_env",
+    "toykit/Tree-v0": "toykit.control.envs:tree_env",
+}
+
+
+def register() -> None:
+    """Makes the environments known to `gymnasium.make` under `toykit/`; a second call changes nothing."""
+    for name, entry_point in IDS.items():
+        if name not in registry:
+            gymnasium.register(name, entry_point=entry_point)
