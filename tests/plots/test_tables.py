@@ -81,3 +81,22 @@ def test_markdown_has_the_same_cells_with_its_signs_escaped():
 
 def test_markdown_puts_a_line_break_in_a_cell_as_a_space():
     assert table([{"a": "one\ntwo"}]).markdown().splitlines()[-1] == "| one two |"
+
+
+def test_a_table_for_a_narrow_terminal_wraps_its_longest_cells():
+    made = table([{"name": "a", "text": "one two three four", "n": 1.5}, {"name": "bc", "text": "five", "n": 22}])
+    assert made.text(24).splitlines() == [
+        "name  text             n",
+        "----  -------------  ---",
+        "a     one two three  1.5",
+        "      four",
+        "",
+        "bc    five            22",
+    ]
+
+
+def test_a_table_that_fits_is_not_wrapped_and_one_that_cannot_fit_keeps_a_few_letters_a_column():
+    made = table([{"name": "abcdefghijkl", "other": "0123456789ab"}])
+    assert made.text(100) == made.text(26) == str(made)
+    assert max(map(len, made.text(5).splitlines())) == 18
+    assert made.text(5).replace("\n", "").replace(" ", "").endswith("abcdefgh01234567ijkl89ab")

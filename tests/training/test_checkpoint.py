@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from toykit.policies import GPT, GPTConfig
-from toykit.training import checkpoint, load_policy, save_policy
+from toykit.training import checkpoint, load_policy, save_policy, store
+from toykit.training.store import data_folder
 
 TENSORS = {
     "a/b": torch.arange(6.0).view(2, 3).T,
@@ -79,3 +81,10 @@ def test_a_bare_name_is_a_policy_of_the_data_folder(tmp_path, monkeypatch):
     assert load_policy("base").vocab_size == 5
     with pytest.raises(FileNotFoundError, match=r"checkpoints/other.safetensors' does not exist"):
         load_policy("other")
+
+
+def test_data_is_the_projects_or_where_there_is_no_project_that_of_the_working_directory(tmp_path, monkeypatch):
+    monkeypatch.delenv("TOYKIT_DATA", raising=False)
+    assert data_folder() == Path(__file__).parents[2] / "data"
+    monkeypatch.setattr(store, "__file__", str(tmp_path / "site-packages" / "toykit" / "training" / "store.py"))
+    assert data_folder() == Path("data")

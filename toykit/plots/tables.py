@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import html
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 
 from toykit._checks import at_least
+
+NARROWEST = 8
 
 
 @dataclass(frozen=True, repr=False)
@@ -31,17 +35,27 @@ class Table:
             if len(row) != len(self.columns):
                 raise ValueError(f"rows must have {len(self.columns)} entries, got {len(row)} in row {i}")
 
-    def __str__(self) -> str:
+    def text(self, width: int | None = None) -> str:
+        """The table in letters; with `width`, lines of at most so many, as far as cells can be wrapped for it."""
         body = [[self._text(v) for v in row] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(self.columns, *body, strict=True)]
-        right = self._right()
+        natural = [max(map(len, column)) for column in zip(self.columns, *body, strict=True)]
+        widths, right = _narrowed(natural, width), self._right()
+
+        def lines(cells: Sequence[str]) -> list[str]:
+            wrapped = [textwrap.wrap(c, w) if len(c) > w else [c] for c, w in zip(cells, widths, strict=True)]
+            return [line(row) for row in zip_longest(*wrapped, fillvalue="")]
 
         def line(cells: Sequence[str]) -> str:
             padded = (c.rjust(w) if r else c.ljust(w) for c, w, r in zip(cells, widths, right, strict=True))
             return "  ".join(padded).rstrip()
 
-        head = [self.caption] if self.caption else []
-        return "\n".join([*head, line(self.columns), line(["-" * w for w in widths]), *map(line, body)])
+        rows = ["\n".join(lines(cells)) for cells in body]
+        between = "\n\n" if any("\n" in row for row in rows) else "\n"
+        head = [*([self.caption] if self.caption else []), *lines(self.columns), line(["-" * w for w in widths])]
+        return "\n".join([*head, *([between.join(rows)] if rows else [])])
+
+    def __str__(self) -> str:
+        return self.text()
 
     __repr__ = __str__
 
@@ -138,6 +152,14 @@ def _short(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_short, value))
     return number(value, 4)
+
+
+def _narrowed(widths: list[int], total: int | None) -> list[int]:
+    """Widths that fit into `total` with two letters between them: the widest give way, to no less than `NARROWEST`."""
+    widths = list(widths)
+    while total is not None and widths and sum(widths) + 2 * (len(widths) - 1) > total and max(widths) > NARROWEST:
+        widths[widths.index(max(widths))] -= 1
+    return widths
 
 
 def _escaped(text: str) -> str:

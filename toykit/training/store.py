@@ -11,8 +11,14 @@ from toykit.training import checkpoint
 
 
 def data_folder() -> Path:
-    """The project's data folder (checkpoints, recorded results, problems); TOYKIT_DATA names another."""
-    return Path(os.environ.get("TOYKIT_DATA") or Path(__file__).parents[2] / "data")
+    """The project's data folder (checkpoints, recorded results, problems); TOYKIT_DATA names another.
+
+    Where toykit is installed without the project, it is the folder `data` of the working directory.
+    """
+    if named := os.environ.get("TOYKIT_DATA"):
+        return Path(named)
+    project = Path(__file__).parents[2]
+    return (project if (project / "pyproject.toml").exists() else Path()) / "data"
 
 
 def save_policy(path: str | Path, policy: GPT, **meta: Any) -> None:

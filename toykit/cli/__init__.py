@@ -1,0 +1,5 @@
+"""The command line: `toykit --help`."""
+
+from toykit.cli.commands import app, main
+
+__all__ = ["app", "main"]
