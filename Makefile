@@ -13,7 +13,7 @@ THREADS := $(shell echo $$(( $(CORES) > $(WORKERS) ? $(CORES) / $(WORKERS) : 1 )
 PYTEST  := OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := lab
-.PHONY: setup lab test lint notebooks clean
+.PHONY: setup lab test lint notebooks claims clean
 
 setup: $(STAMP)
 
@@ -34,6 +34,11 @@ lint: $(STAMP)
 # Runs every notebook and saves it with its outputs.
 notebooks: $(STAMP)
 	OMP_NUM_THREADS=$(CORES) $(BIN)/python -m toykit.notebook run notebooks
+
+# Writes the ledger of claims and the map of the course anew; the ledger's head is kept.
+claims: $(STAMP)
+	{ sed '/^| lesson/,$$d' docs/claims.md; $(BIN)/toykit claims --markdown; } > docs/claims.new && mv docs/claims.new docs/claims.md
+	$(BIN)/python -m toykit.lessons.course_map
 
 # Keeps .venv.
 clean:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+from itertools import pairwise
 from pathlib import Path
+
+from toykit.lessons import all_lessons, claims
+from toykit.plots.tables import VERDICTS
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
@@ -21,7 +25,7 @@ def order() -> list[str]:
 def test_the_picture_of_the_packages_shows_the_order_that_is_enforced():
     arrows = re.findall(r"^ +(\w+)(?:\[.*?\])? --> (\w+)", ARCHITECTURE, re.MULTILINE)
     names = order()
-    assert arrows == list(zip(names, names[1:], strict=False))
+    assert arrows == list(pairwise(names))
 
 
 def test_every_package_has_its_line_in_the_table():
@@ -41,3 +45,18 @@ def test_every_relative_link_leads_somewhere():
     assert len(pages) >= 4
     dead = [f"{page.name}: {t}" for page in pages for t in links(page.read_text()) if not (page.parent / t).exists()]
     assert dead == []
+
+
+def test_the_ledger_lists_every_claim_and_the_verdicts_of_the_recorded_ones():
+    lines = (ROOT / "docs" / "claims.md").read_text().splitlines()
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines if line.startswith("| ")][
+        2:
+    ]
+    found = {(lesson, claim): (kind, rung, row[-1]) for lesson, claim, kind, rung, *row in cells}
+    expected = {(lesson.number, c.id): (c.kind, c.rung) for lesson in all_lessons() for c in lesson.claims}
+    assert {key: value[:2] for key, value in found.items()} == expected, "run: make claims"
+    for lesson in all_lessons():
+        for rung in [r for r, e in lesson.experiments.items() if e.recorded]:
+            for row in claims(lesson, rung):
+                verdict = VERDICTS[row["holds"]] + " (recorded)" * row["recorded"]
+                assert found[lesson.number, row["claim"]][2] == verdict, "run: make claims"
