@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toykit.exact import (
-    enumerate_groups,
+    enumerate_draws,
     exact_step,
     mass_balance,
     probability_change,
+    subset_law,
+    subsets,
     surrogate_step,
     unsampled_second_moment,
 )
@@ -21,8 +23,7 @@ CORRECT = torch.tensor([True, True, True, False, False, False])
 
 def all_draws(n):
     """(how often each token is drawn [6^n, 6], probability [6^n])."""
-    index, log_weight = enumerate_groups(CARD.log_softmax(0), n)
-    counts = torch.zeros(index.shape[0], 6, dtype=torch.int64).scatter_add(1, index, torch.ones_like(index))
+    counts, log_weight = enumerate_draws(CARD.log_softmax(0), n)
     return counts, log_weight.exp()
 
 
@@ -58,6 +59,13 @@ def test_total_is_the_first_order_change_of_a_softmax_step():
         assert torch.allclose((up - down) / 2e-4, terms.total, rtol=0, atol=1e-9)
         change = probability_change(log_p, step / 1e-4)
         assert torch.allclose(change[:, CORRECT].sum(1), terms.total, atol=1e-15)
+
+
+def test_rewards_keep_their_precision():
+    """-0.3 is no float32 number."""
+    log_p, drawn = CARD.log_softmax(0), torch.tensor([True, False, True, True, False, False])
+    change = probability_change(log_p, surrogate_step(log_p, CORRECT, drawn, 1.0, -0.3))[CORRECT].sum()
+    assert change.item() == pytest.approx(mass_balance(log_p, CORRECT, drawn, 1.0, -0.3).total.item(), abs=1e-16)
 
 
 def test_surrogate_step_is_minus_the_gradient_of_the_surrogate_loss():
@@ -129,3 +137,72 @@ def test_bad_rewards_are_named():
         mass_balance(CARD.log_softmax(0), CORRECT, CORRECT, 1.0, 0.5)
     with pytest.raises(ValueError, match="reward_correct must be >= 0"):
         mass_balance(CARD.log_softmax(0), CORRECT, CORRECT, -1.0, -1.0)
+
+
+def test_draws_of_two_tokens_by_hand():
+    log_p = torch.tensor([0.25, 0.75], dtype=torch.float64).log()
+    counts, log_weight = enumerate_draws(log_p, 2)
+    assert counts.tolist() == [[2, 0], [1, 1], [1, 1], [0, 2]]
+    assert log_weight.exp().tolist() == pytest.approx([1 / 16, 3 / 16, 3 / 16, 9 / 16])
+
+
+def test_subsets_of_two_tokens_by_hand():
+    assert subsets(2).int().tolist() == [[0, 0], [1, 0], [0, 1], [1, 1]]
+
+
+def test_law_of_the_drawn_set_by_hand():
+    """Two tokens: the set is whole with probability 1 - p^n - (1 - p)^n."""
+    law = subset_law(torch.tensor([0.25, 0.75], dtype=torch.float64).log(), 3)
+    assert law[0].tolist() == [1, 0, 0, 0]
+    assert law[1].tolist() == pytest.approx([0, 0.25, 0.75, 0])
+    assert law[3].tolist() == pytest.approx([0, 1 / 64, 27 / 64, 36 / 64])
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_law_of_the_drawn_set_is_that_of_all_sequences(n):
+    counts, weight = all_draws(n)
+    place = ((counts > 0) * 2 ** torch.arange(6)).sum(1)
+    expected = torch.zeros(64, dtype=torch.float64).index_add(0, place, weight)
+    batch = torch.stack([CARD, torch.zeros_like(CARD)]).log_softmax(-1)
+    law = subset_law(batch, n)
+    assert law.shape == (n + 1, 2, 64)
+    assert torch.allclose(law[n, 0], expected, rtol=0, atol=1e-15)
+    assert torch.allclose(law.sum(-1), torch.ones(n + 1, 2, dtype=torch.float64), atol=1e-14)
+
+
+def test_law_of_the_drawn_set_gives_the_unsampled_moment_at_any_n():
+    log_p = CARD.log_softmax(0)
+    law = subset_law(log_p, 200)
+    unsampled = (~subsets(6) * log_p.exp().square()).sum(1)
+    for n in (0, 1, 7, 50, 200):
+        assert (law[n] @ unsampled).item() == pytest.approx(unsampled_second_moment(log_p, n).item(), rel=1e-12)
+
+
+def test_a_harmful_draw_must_have_left_a_token_out():
+    """P(dQ < 0) <= sum_i (1 - p_i)^n, so it goes to 0."""
+    log_p, sets = CARD.log_softmax(0), subsets(6)
+    harm = subset_law(log_p, 400)[:, mass_balance(log_p, CORRECT, sets).total < 0].sum(1)
+    n = torch.arange(401, dtype=torch.float64)[:, None]
+    assert (harm <= (1 - log_p.exp()).pow(n).sum(1)).all()
+    assert harm[400] < 1e-20 < harm[1]
+
+
+def test_with_counts_the_limit_of_many_draws_is_the_gradient_of_half_the_second_moment():
+    """n / N -> p: the step is that of 1/2 sum_i R_i p_i^2, and not that of the expected reward."""
+    logits = CARD.clone().requires_grad_()
+    p, rewards = logits.softmax(0), torch.where(CORRECT, 1.0, -1.0).double()
+    (half,) = torch.autograd.grad((rewards * p.square()).sum() / 2, logits, retain_graph=True)
+    (whole,) = torch.autograd.grad((rewards * p).sum(), logits)
+    log_p = CARD.log_softmax(0)
+    assert torch.allclose(surrogate_step(log_p, CORRECT, p.detach()), half, atol=1e-15)
+    assert torch.allclose(surrogate_step(log_p, CORRECT, torch.ones(6)), whole, atol=1e-15)
+    assert torch.allclose(exact_step(log_p, rewards), whole, atol=1e-15)
+
+
+def test_too_many_tokens_and_no_draws_are_named():
+    with pytest.raises(ValueError, match="n_tokens must be from 1 to 16, got 17"):
+        subsets(17)
+    with pytest.raises(ValueError, match="n must be >= 0, got -1"):
+        subset_law(CARD.log_softmax(0), -1)
+    with pytest.raises(ValueError, match="gives 78364164096 groups"):
+        enumerate_draws(CARD.log_softmax(0), 14)

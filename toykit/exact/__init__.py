@@ -35,13 +35,17 @@ from toykit.exact.groups import (
 )
 from toykit.exact.mass_balance import (
     MassBalance,
+    enumerate_draws,
     exact_step,
     mass_balance,
     probability_change,
+    subset_law,
+    subsets,
     surrogate_step,
     unsampled_second_moment,
 )
 from toykit.exact.moments import MomentTarget, moment_target
+from toykit.exact.right_paths import Push, RightPaths, even_push, group_push
 from toykit.exact.targets import Tilt, filtered, log_evidence, posterior, tempered, tilt_to_kl
 
 __all__ = [
@@ -50,12 +54,16 @@ __all__ = [
     "Elbo",
     "MassBalance",
     "MomentTarget",
+    "Push",
+    "RightPaths",
     "Tilt",
     "ascend",
     "best_of_n",
     "elbo",
     "entropy",
+    "enumerate_draws",
     "enumerate_groups",
+    "even_push",
     "exact_step",
     "expected_advantage",
     "expected_group_update",
@@ -63,6 +71,7 @@ __all__ = [
     "fisher",
     "greedy_leaf",
     "group_expectation",
+    "group_push",
     "group_values",
     "group_weight",
     "informative",
@@ -84,6 +93,8 @@ __all__ = [
     "scores",
     "shared",
     "squared_group_weight",
+    "subset_law",
+    "subsets",
     "success_rate",
     "surrogate_step",
     "tempered",

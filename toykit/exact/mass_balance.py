@@ -9,6 +9,9 @@ from torch import Tensor
 
 from toykit._checks import at_least
 from toykit.exact._laws import law
+from toykit.exact.groups import enumerate_groups
+
+MOST_TOKENS = 16  # whose subsets are written out
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,8 @@ def surrogate_step(
 ) -> Tensor:
     """The logit step dz_j / (eta / N) = p_j (n_j R_j - S_R) [..., V] whose mass balance `mass_balance` is."""
     p = law("log_p", log_p).exp()
-    push = counts.to(log_p.dtype) * torch.where(correct, reward_correct, reward_wrong).to(log_p.dtype)
+    right = correct.to(log_p.dtype)
+    push = counts.to(log_p.dtype) * (reward_correct * right + reward_wrong * (1 - right))
     return p * (push - (push * p).sum(-1, keepdim=True))
 
 
@@ -97,3 +101,43 @@ def unsampled_second_moment(log_p: Tensor, n: float) -> Tensor:
     at_least("n", n, 0)
     p = law("log_p", log_p).exp()
     return (p.square() * torch.special.xlog1py(n, -p.clamp(max=1.0)).exp()).sum(-1)
+
+
+def enumerate_draws(log_p: Tensor, n: int) -> tuple[Tensor, Tensor]:
+    """Every sequence of `n` draws from `log_p` [V], as counts.
+
+    Returns how often each token is drawn, int64 [V^n, V], and the sequences' log-probabilities [V^n]. Raises
+    ValueError where they are too many to write out.
+    """
+    index, log_weight = enumerate_groups(law("log_p", log_p), n)
+    counts = torch.zeros(len(index), len(log_p), dtype=torch.int64, device=index.device)
+    return counts.scatter_add(1, index, torch.ones_like(index)), log_weight
+
+
+def subsets(n_tokens: int) -> Tensor:
+    """Every set of tokens, bool [2^n_tokens, n_tokens]: set number i holds the tokens whose bits i has.
+
+    Raises ValueError for less than 1 or more than 16 tokens.
+    """
+    if not 1 <= n_tokens <= MOST_TOKENS:
+        raise ValueError(f"n_tokens must be from 1 to {MOST_TOKENS}, got {n_tokens}")
+    return (torch.arange(2**n_tokens)[:, None] >> torch.arange(n_tokens) & 1).bool()
+
+
+def subset_law(log_p: Tensor, n: int) -> Tensor:
+    """The law of the set of tokens drawn at least once in 0, 1, ..., `n` draws: [n + 1, ..., 2^V] for `log_p` [..., V].
+
+    Sets are those of `subsets`, in its order. It is a Markov chain: a draw adds its token to the set. All terms are
+    positive, so that tiny probabilities are exact too, which inclusion and exclusion would lose.
+    """
+    at_least("n", n, 0)
+    p = law("log_p", log_p).exp()[..., None, :]
+    sets = subsets(p.shape[-1]).to(p.device)
+    added = torch.where(sets, p, 0.0)
+    before = torch.arange(len(sets), device=p.device)[:, None] ^ (1 << torch.arange(p.shape[-1], device=p.device))
+    now = torch.zeros_like(added[..., 0])
+    now[..., 0] = 1.0
+    path = [now]
+    for _ in range(n):
+        path.append(now := now * added.sum(-1) + (now[..., before] * added).sum(-1))
+    return torch.stack(path)
