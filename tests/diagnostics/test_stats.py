@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from toykit.diagnostics import interval, paired_interval, t_quantile
+from toykit.diagnostics import interval, paired_interval, rank_correlation, t_quantile
 
 # Two-sided quantiles from published tables, extended digits from their closed forms where there are some.
 TABLE = {
@@ -74,3 +74,15 @@ def test_bad_input_is_named():
         t_quantile(1.0, 3)
     with pytest.raises(ValueError, match="df must be >= 1"):
         t_quantile(0.95, 0)
+
+
+def test_rank_correlation_by_hand():
+    """Ranks 0 1 2 3 against 1 0 2 3: 1 - 6 (1 + 1) / (4 x 15) = 0.8; ties share their mean rank."""
+    x = torch.tensor([0.1, 0.2, 5.0, 9.0], dtype=torch.float64)
+    y = torch.tensor([3.0, -1.0, 4.0, 100.0], dtype=torch.float64)
+    assert rank_correlation(x, y).item() == pytest.approx(0.8, abs=1e-15)
+    both = rank_correlation(x, torch.stack([x.exp(), -x, y]))
+    assert both.tolist() == pytest.approx([1, -1, 0.8], abs=1e-15)
+    tied = torch.tensor([1.0, 1.0, 2.0, 3.0], dtype=torch.float64)  # ranks 0.5 0.5 2 3, centred -1 -1 0.5 1.5
+    assert rank_correlation(x, tied).item() == pytest.approx(4.5 / (5 * 4.5) ** 0.5, abs=1e-15)
+    assert rank_correlation(x, torch.ones(4)).isnan()

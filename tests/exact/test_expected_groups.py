@@ -129,6 +129,16 @@ def test_gradients_of_both_divergences_are_those_of_card_02_on_one_token():
         assert at_base.abs().max() < 1e-15
 
 
+@pytest.mark.parametrize("name", TREES)
+def test_terms_can_be_summed_as_weights_of_completions_before_one_gradient(name):
+    tree = TREES[name]
+    logits, law, correct = draw(tree, 6, 2)
+    values, log_pi = correct.double() - 0.3, leaf_log_probs(tree, logits)
+    apart = policy_gradient(tree, logits, values) + 0.2 * likelihood_gradient(tree, logits, law)
+    both = likelihood_gradient(tree, logits, log_pi.exp() * values + 0.2 * law)
+    assert torch.allclose(both, apart, rtol=0, atol=1e-15)
+
+
 def test_likelihood_is_learned_from_a_law_that_the_policy_gives_no_mass():
     tree = TREES["full"]
     logits = torch.zeros(3, 2, dtype=torch.float64)

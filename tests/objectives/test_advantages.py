@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from toykit.objectives import GAE, Advantage
+from toykit.objectives import GAE, Advantage, GreedyBaseline
 from toykit.objectives.advantages import MEANS, STDS
 
 REWARDS = torch.tensor([[1.0, 0.0, 0.0, 3.0], [2.0, 2.0, 2.0, 2.0]], dtype=torch.float64)
@@ -169,3 +169,9 @@ def test_gae_bounds_are_checked():
         GAE(gamma=1.1)
     with pytest.raises(ValueError, match="lam must be between 0 and 1, got -0.1"):
         GAE(lam=-0.1)
+
+
+def test_the_greedy_baseline_is_the_reward_of_the_likeliest_completion():
+    greedy = torch.tensor([[1.0], [0.5]], dtype=torch.float64).expand_as(REWARDS)
+    found = GreedyBaseline()(REWARDS, greedy)
+    assert found.tolist() == [[0, -1, -1, 2], [1.5, 1.5, 1.5, 1.5]]  # a group that is alike is pushed all the same

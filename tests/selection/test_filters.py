@@ -7,7 +7,14 @@ from toykit.objectives import Advantage, PolicyGradient
 from toykit.policies import TabularLM
 from toykit.rewards import Shaping
 from toykit.rollouts import Enumerated, Rollouts, token_logps
-from toykit.selection import Selection, dynamic_sampling, informative, overlong_filter, selection
+from toykit.selection import (
+    Selection,
+    dynamic_sampling,
+    greedy_failures,
+    informative,
+    overlong_filter,
+    selection,
+)
 from toykit.tasks.bandit import TreeTask
 from toykit.tasks.tree import Tree
 from toykit.training import TrainConfig, Trainer
@@ -147,3 +154,40 @@ def test_selections_by_name():
     assert selection("overlong_filter").after is not None
     with pytest.raises(ValueError, match="selection must be .*, got 'dynamic'; did you mean 'dynamic_sampling'?"):
         selection("dynamic")
+
+
+class Counted(TabularLM):
+    """Counts how often it is asked for its logits."""
+
+    asked = 0
+
+    def logits_at(self, states):
+        self.asked += 1
+        return super().logits_at(states)
+
+
+def test_the_greedy_failure_filter_keeps_the_prompts_whose_greedy_completion_is_wrong():
+    task = TreeTask(Tree(2, horizon=2), [[0, 0, 0, 1], [0.5, 0.5, 1, 0], [0, 0, 1, 0]])
+    logits = torch.tensor([[0.0, 1.0], [0.0, 0.0], [2.0, 0.0]])  # greedy: 1, then 0, whatever the prompt
+    policy = TabularLM.of(task, logits=logits)
+    for over in ("asked", "kept"):
+        chosen = greedy_failures(over)
+        assert chosen.before(policy, task, task.prompts()).ids.tolist() == [0]
+        assert chosen.over == over and chosen.after is None
+    assert greedy_failures("kept", solved=0.5).before(policy, task, task.prompts()).ids.tolist() == [0]
+    assert greedy_failures("kept", solved=2.0).before(policy, task, task.prompts()).ids.tolist() == [0, 1, 2]
+    ties = TreeTask(Tree(2, horizon=1), [[1, 0], [0, 1]])
+    kept = greedy_failures("kept").before(TabularLM.of(ties), ties, ties.prompts())
+    assert kept.ids.tolist() == [1]  # the lowest among equals is taken
+
+
+def test_the_greedy_failure_filter_decodes_each_prompt_once_and_follows_the_policy():
+    task = TreeTask(Tree(2, horizon=3), torch.eye(8)[[7, 0]])
+    policy = Counted(task.prompts(), task.tree, task.vocab.size)
+    before = greedy_failures("asked").before
+    assert before(policy, task, task.prompts()).ids.tolist() == [0]
+    assert policy.asked == 3  # once a token, for all prompts together
+    with torch.no_grad():
+        policy.table[:7] = torch.tensor([0.0, 1.0])
+    assert before(policy, task, task.prompts()).ids.tolist() == []
+    assert selection("greedy_failures").over == "asked"

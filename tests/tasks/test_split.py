@@ -8,6 +8,7 @@ from toykit.tasks.split import check_test_fraction, hash_share, in_test
 def test_the_share_of_a_text_is_the_head_of_its_sha_256() -> None:
     # sha256("abc") begins with ba7816bf8f01
     assert hash_share("abc") == 0xBA7816BF8F01 / 2**48
+    assert in_test("abc", 0.7285) and not in_test("abc", 0.728)  # 0.72839...
 
 
 def test_the_share_held_out_is_the_fraction_asked_for() -> None:

@@ -114,6 +114,11 @@ def test_a_tree_too_large_to_enumerate_raises_with_its_size_and_the_limit() -> N
         _ = tree.child
 
 
+def test_a_number_of_completions_beyond_all_reading_is_rounded() -> None:
+    with pytest.raises(ValueError, match=r"horizon 2000 give about 10\^9398 completions, the limit is 20000000"):
+        Tree(50_000, 2000, stop=(0,)).check_size()
+
+
 @pytest.mark.parametrize(("tree", "leaves"), [(Tree(2, 24), 2**24), (Tree(2, 10_000, stop=(0,)), 10_001)])
 def test_a_tree_whose_completions_are_too_long_raises_before_it_is_built(tree: Tree, leaves: int) -> None:
     places = leaves * tree.horizon

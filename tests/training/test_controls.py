@@ -56,7 +56,9 @@ def test_a_random_reward_does_not_improve_a_clean_task_and_the_true_one_does(nam
     assert mean > 10 * error
 
 
-WITHOUT_CRITIC_OR_TARGET = ("rloo", "kl_rl", "grpo", "dr_grpo", "dapo", "gspo", "lite_ppo", "self")
+WITHOUT_CRITIC_OR_TARGET = (
+    *("rloo", "kl_rl", "grpo", "dr_grpo", "dapo", "gspo", "lite_ppo", "self", "remax", "reinforce_plus_plus"),
+)
 
 
 def constant(reward: float) -> tuple[TreeTask, TabularLM]:

@@ -176,16 +176,19 @@ def test_a_run_that_is_killed_at_20_random_moments_ends_as_if_nothing_had_been(t
         process.start()
         return process
 
+    def stamp() -> int:
+        return last.stat().st_mtime_ns if last.exists() else 0
+
     for kill in range(20):
-        process = life(10**9)
-        while kill == 0 and not last.exists():  # the first one waits for the imports
-            time.sleep(0.005)
+        process, before = life(10**9), stamp()
+        while kill % 2 == 0 and stamp() == before and process.is_alive():  # every other one writes a checkpoint first
+            time.sleep(0.002)
         time.sleep(moments.uniform(0.0, 0.15))  # while it starts, reads its checkpoint, steps or writes
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
         reached.append(checkpoint.load(last, "train")[1]["step"])
-    assert reached == sorted(reached) and len(set(reached)) > 5
+    assert reached == sorted(reached) and len(set(reached)) >= 10
     steps = reached[-1] + 5
     process = life(steps)
     process.join()

@@ -237,8 +237,10 @@ def test_under_autocast_the_first_update_sees_the_policy_that_made_the_completio
 
 
 def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was():
+    shorter = Shaping({"length": (-1.0, length)})  # which an untrained policy can learn
+
     def run(every: int | None) -> tuple[Trainer, list[dict[str, float]]]:
-        trainer = on_chain("rloo", TrainConfig(prompts=4, evaluate_every=every))
+        trainer = on_chain("rloo", TrainConfig(prompts=4, evaluate_every=every), shaping=shorter)
         return trainer, [trainer.step() for _ in range(4)]
 
     (plain, _), (watched, figures) = run(None), run(2)
@@ -246,6 +248,7 @@ def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was():
         True
     ] * 3 + [False] * 3 + [True] * 3
     assert torch.equal(parameters(plain), parameters(watched))
+    assert not torch.equal(parameters(plain), parameters(on_chain("rloo")))
 
 
 @pytest.mark.parametrize("name", ["grpo", "ppo", "gdc", "dapo"])

@@ -25,7 +25,7 @@ from toykit.diagnostics.interference import (
 )
 from toykit.diagnostics.passk import exact_pass_at_k, pass_at_k, solved
 from toykit.diagnostics.perplexity import completion_perplexity, perplexity
-from toykit.diagnostics.stats import Interval, interval, paired_interval, t_quantile
+from toykit.diagnostics.stats import Interval, interval, paired_interval, rank_correlation, t_quantile
 from toykit.diagnostics.support import SupportTable, detectable, distinct_n, in_support, support_table
 from toykit.diagnostics.temperature import match_temperature
 
@@ -59,6 +59,7 @@ __all__ = [
     "paired_interval",
     "pass_at_k",
     "perplexity",
+    "rank_correlation",
     "sampled_answer_entropy",
     "sampled_efficiency_gap",
     "sequence_entropy",

@@ -51,6 +51,21 @@ def paired_interval(first: Sequence[float] | Tensor, second: Sequence[float] | T
     return interval(a - b, level)
 
 
+def rank_correlation(x: Tensor, y: Tensor) -> Tensor:
+    """Spearman's rank correlation [...] of `x` and `y` [..., n]; equal values share the mean of their ranks.
+
+    NaN where all values of either are equal.
+    """
+    ranks = []
+    for values in (x, y):
+        less = (values[..., None, :] < values[..., :, None]).double().sum(-1)
+        same = (values[..., None, :] == values[..., :, None]).double().sum(-1)
+        rank = less + (same - 1) / 2
+        ranks.append(rank - rank.mean(-1, keepdim=True))
+    a, b = ranks
+    return (a * b).sum(-1) / (a.square().sum(-1) * b.square().sum(-1)).sqrt()
+
+
 def t_quantile(level: float, df: int) -> float:
     """t with P(|T| <= t) = `level` for Student's law with `df` degrees of freedom, a whole number >= 1."""
     at_least("df", df, 1)

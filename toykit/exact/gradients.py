@@ -47,14 +47,16 @@ def policy_gradient(tree: Tree, logits: Tensor, leaf_values: Tensor) -> Tensor:
     return through - log_prob.exp() * through.sum(-1, keepdim=True)
 
 
-def likelihood_gradient(tree: Tree, logits: Tensor, probabilities: Tensor) -> Tensor:
-    """E_q[grad log pi] [..., N, V] with respect to node `logits` [..., N, V], for a law q [..., L] of completions.
+def likelihood_gradient(tree: Tree, logits: Tensor, weights: Tensor) -> Tensor:
+    """The sum of q(y) grad log pi(y) over all completions, [..., N, V], for `weights` q [..., L].
 
-    It is the gradient of -KL(q || pi): the expected step of supervised learning on samples of q (cross-entropy). At
-    each node it is q's mass through it by each token, minus that through the node times pi.
+    For a law q it is the gradient of -KL(q || pi), the expected step of supervised learning on samples of q
+    (cross-entropy). q may be any weights, also negative: with pi times f it is `policy_gradient`, so that several
+    terms can be summed before one gradient is taken. At each node it is q's mass through it by each token, minus
+    that through the node times pi.
     """
     log_prob = node_log_probs(tree, logits)
-    through = _through(tree, probabilities)
+    through = _through(tree, weights)
     return through - log_prob.exp() * through.sum(-1, keepdim=True)
 
 

@@ -46,6 +46,11 @@ class RightPaths:
         shape("features", features, (*correct.shape[:-1], features.shape[-1]))
         return RightPaths(tree.nodes[correct], tree.tokens[correct], features, tree.n_nodes, tree.n_actions)
 
+    def repeat(self, copies: int) -> RightPaths:
+        """The same prompts `copies` times, as settings [copies, ...] of their own."""
+        nodes, tokens, features = (x.expand(copies, *x.shape) for x in (self.nodes, self.tokens, self.features))
+        return RightPaths(nodes, tokens, features, self.n_nodes, self.n_actions)
+
     def log_probs(self, weights: Tensor) -> Tensor:
         """log pi(c) [..., n, C] of the right completions under `weights` [..., N, V, d]."""
         return self._taken(self._token_log_probs(weights)).sum(-1)
@@ -80,7 +85,7 @@ class RightPaths:
     @cached_property
     def _places(self) -> Tensor:
         """int64 [settings n C T]: each node's row in the weights of all settings, one under the other."""
-        settings = self.nodes.view(-1, *self.nodes.shape[-3:])
+        settings = self.nodes.reshape(-1, *self.nodes.shape[-3:])
         return (settings + self.n_nodes * torch.arange(len(settings))[:, None, None, None]).flatten()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,9 +84,10 @@ class Tree:
         """Raises ValueError where all completions, `copies` times (once a prompt), are too many to write out."""
         n, t = self.n_leaves, self.horizon
         if n > LEAF_LIMIT:
+            count = n if n < 10**30 else f"about 10^{math.log10(n):.0f}"
             raise ValueError(
                 f"tree is too large to enumerate: n_actions {self.n_actions} and horizon {t} give "
-                f"{n} completions, the limit is {LEAF_LIMIT}; use sampling"
+                f"{count} completions, the limit is {LEAF_LIMIT}; use sampling"
             )
         if copies * n * t > PLACE_LIMIT:
             whose = "" if copies == 1 else f"{copies} prompts with "
