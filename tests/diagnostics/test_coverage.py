@@ -50,7 +50,9 @@ def test_the_sampled_gap_is_unbiased():
 def test_the_histogram_counts_each_problem_once():
     accuracy = number(0.0, 0.0, 0.05, 0.25, 0.3, 0.999, 1.0, 1.0)
     assert (8 * accuracy_histogram(accuracy, bins=4)).tolist() == pytest.approx([2, 1, 2, 0, 1, 2], abs=1e-12)
-    assert (8 * accuracy_histogram(accuracy, bins=4, edge=0.05)).tolist() == pytest.approx([3, 0, 2, 0, 0, 3], abs=1e-12)
+    assert (8 * accuracy_histogram(accuracy, bins=4, edge=0.05)).tolist() == pytest.approx(
+        [3, 0, 2, 0, 0, 3], abs=1e-12
+    )
     assert (8 * accuracy_histogram(accuracy, bins=1)).tolist() == pytest.approx([2, 4, 2], abs=1e-12)
 
 

@@ -128,12 +128,11 @@ def _pushes(p: Tensor, group_size: float, mean: str, std: str, ddof: int, eps: f
 
 
 def _right_share(p: Tensor, group_size: float, ddof: int) -> tuple[Tensor, Tensor, float, float]:
-    """k / G [..., K], its probability [..., K], 1 / (G - 1), and G / (G - ddof)."""
+    """k / G [K] (or [..., 1]), its probability [..., K], 1 / (G - 1), and G / (G - ddof)."""
     if math.isinf(group_size):
         return p, torch.ones_like(p), 0.0, 1.0
     g = int(group_size)
     k = torch.arange(g + 1, dtype=p.dtype, device=p.device)
     ways = math.lgamma(g + 1) - torch.lgamma(k + 1) - torch.lgamma(g - k + 1)
     log_pmf = ways + torch.special.xlogy(k, p) + torch.special.xlog1py(g - k, -p)
-    share = (k / g).expand(*p.shape[:-1], g + 1)
-    return share, log_pmf.exp(), 1 / max(g - 1, 1), g / max(g - ddof, 1)
+    return k / g, log_pmf.exp(), 1 / max(g - 1, 1), g / max(g - ddof, 1)
