@@ -236,6 +236,18 @@ def test_under_autocast_the_first_update_sees_the_policy_that_made_the_completio
     assert step("grpo", True)["kl"] == 0
 
 
+def test_of_a_policy_in_bf16_too():
+    policy = GPT(GPTConfig(16, context=32, layers=2, width=64, heads=4, hidden=128))
+    for p in policy.parameters():
+        p.data.mul_(6 if p.dim() == 2 else 1)  # so that rounding shows
+    task = ChainSum(n_digits=(2, 3, 4), n_train=24, n_test=8, horizon=12)
+    trainer = Trainer(policy.to(torch.bfloat16), task, "gspo", Sampled(8), TrainConfig(prompts=8))
+    made, _ = trainer.rollouts()
+    again = trainer._logp(policy, made)
+    assert (made.old_logp - again).abs().max() > 1e-3
+    assert torch.equal(trainer._with_others(made).old_logp, again.detach())
+
+
 def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was():
     shorter = Shaping({"length": (-1.0, length)})  # which an untrained policy can learn
 

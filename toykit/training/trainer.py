@@ -241,10 +241,10 @@ class Trainer:
     def _with_others(self, rollouts: Rollouts) -> Rollouts:
         """Adds what the reference, the critic and greedy decoding say, in pieces of `micro_size`.
 
-        Under autocast the policy's own log-probabilities are computed again, as the update will: the sampler's are not
-        rounded, and the difference would look like a policy that has moved.
+        Where numbers are coarser than float32 the policy's own log-probabilities are computed again, as in the update:
+        the sampler's are rounded otherwise, and the difference would look like a policy that has moved.
         """
-        if self.config.autocast:
+        if self.config.autocast or any(p.dtype.itemsize < 4 for p in self.policy.parameters()):
             rollouts = rollouts.with_(old_logp=self._in_pieces(rollouts, partial(self._logp, self.policy)))
         if self.reference is not None and rollouts.ref_logp is None:
             rollouts = rollouts.with_(ref_logp=self._in_pieces(rollouts, partial(self._logp, self.reference)))
