@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +15,12 @@ from toykit._checks import one_of
 from toykit.diagnostics import distance_to_target, distinct_n, sequence_entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import compare
+from toykit.lessons.llm import pretrained
 from toykit.objectives import Filtered
 from toykit.policies import device_of
 from toykit.rollouts import Rollouts, Sampled, token_logps
 from toykit.tasks import Letters
-from toykit.training import PretrainConfig, Pretrainer, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
 METHODS = {"plain RL": "rloo", "KL-RL": "kl_rl", "GDC": "gdc"}
 BETA = 0.1  # of the catalogue's kl_rl
@@ -174,18 +174,11 @@ def llm(
     progress: bool = False,
 ) -> Results:
     """The llm rung: a transformers model of the Qwen3 type, pretrained here; success is the word "na" (1 in 130)."""
-    from toykit.policies.hub import check_device
-
     chosen = SIZES[one_of("size", size, SIZES)]
     task = Letters("contains_na")
-    base = qwen3(task, chosen.model).to(check_device(device))
-    pretrainer = Pretrainer(base, task, chosen.pretrain)
-    kept = None if folder is None else folder / "pretrain"
-    if kept is not None and (kept / "checkpoint.safetensors").exists():
-        pretrainer.load(kept / "checkpoint.safetensors")
-    pretrainer.run(kept, progress=progress)
+    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
     found = experiment(
-        base.eval().requires_grad_(False),
+        base,
         task,
         seeds,
         chosen.stops,
@@ -197,24 +190,3 @@ def llm(
         progress=progress,
     )
     return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
-
-
-def qwen3(task: Letters, sizes: dict[str, int]) -> Any:
-    """A Qwen3 causal LM for a task's vocabulary, with the same random weights at each call."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
-
-    heads = sizes["num_attention_heads"]
-    config = Qwen3Config(
-        vocab_size=task.vocab.size,
-        num_key_value_heads=max(1, heads // 3),
-        head_dim=sizes["hidden_size"] // heads,
-        max_position_embeddings=64,
-        tie_word_embeddings=True,
-        pad_token_id=task.vocab.pad,
-        bos_token_id=None,
-        eos_token_id=None,
-        **sizes,
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)  # transformers draws initial weights from the global generator
-        return Qwen3ForCausalLM(config)

@@ -24,11 +24,12 @@ from toykit.diagnostics import (
 from toykit.exact import group_weight
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare
+from toykit.lessons.llm import pretrained
 from toykit.objectives import KL, Method, method
 from toykit.policies import TabularLM, device_of
 from toykit.rollouts import Sampled, leaf_logps, node_logps, token_logps
 from toykit.tasks import Operator
-from toykit.training import PretrainConfig, Pretrainer, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
 FORWARD, REVERSE = 0.3, 0.04
 STOPS = (0, 10, 25, 50, 75, 100, 125, 150)
@@ -205,18 +206,9 @@ def llm(
     progress: bool = False,
 ) -> Results:
     """The llm rung: a transformers model of the Qwen3 type, pretrained here, on the same task."""
-    from toykit.lessons.l01_kl_as_bayes.sampled import qwen3
-    from toykit.policies.hub import check_device
-
     chosen = SIZES[one_of("size", size, SIZES)]
-    task: Any = Operator()
-    base = qwen3(task, chosen.model).to(check_device(device))
-    pretrainer = Pretrainer(base, task, chosen.pretrain)
-    kept = None if folder is None else folder / "pretrain"
-    if kept is not None and (kept / "checkpoint.safetensors").exists():
-        pretrainer.load(kept / "checkpoint.safetensors")
-    pretrainer.run(kept, progress=progress)
-    base = base.eval().requires_grad_(False)
+    task = Operator()
+    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
     c = chosen
     found = experiment(base, task, seeds, c.stops, c.train, c.table, c.group_size, folder, progress)
     return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}

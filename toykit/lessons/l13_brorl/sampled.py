@@ -18,11 +18,12 @@ from toykit.diagnostics import exact_pass_at_k, paired_interval
 from toykit.exact import informative
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare
+from toykit.lessons.llm import pretrained
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import device_of
 from toykit.rollouts import Sampled, token_logps
 from toykit.tasks import Operator
-from toykit.training import PretrainConfig, Pretrainer, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
 NARROW, BROAD = "narrow", ("broad, fewer prompts", "broad, larger batch")
 ARMS = (NARROW, *BROAD)
@@ -209,16 +210,8 @@ def llm(
     progress: bool = False,
 ) -> Results:
     """The llm rung: a transformers model of the Qwen3 type, pretrained here; 8 against 256 completions a prompt."""
-    from toykit.lessons.l01_kl_as_bayes.sampled import qwen3
-    from toykit.policies.hub import check_device
-
     chosen = SIZES[one_of("size", size, SIZES)]
-    task: Any = Operator(n_train=PROMPTS)
-    base = qwen3(task, chosen.model).to(check_device(device))
-    pretrainer = Pretrainer(base, task, chosen.pretrain)
-    kept = None if folder is None else folder / "pretrain"
-    if kept is not None and (kept / "checkpoint.safetensors").exists():
-        pretrainer.load(kept / "checkpoint.safetensors")
-    pretrainer.run(kept, progress=progress)
-    found = experiment(base.eval().requires_grad_(False), task, seeds, chosen.plan, folder, progress)
+    task = Operator(n_train=PROMPTS)
+    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
+    found = experiment(base, task, seeds, chosen.plan, folder, progress)
     return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +17,11 @@ from toykit.exact import entropy, leaf_log_probs
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare
 from toykit.lessons.l35_limit_of_rlvr.exact import missed
+from toykit.lessons.llm import pretrained
 from toykit.objectives import Method, method
 from toykit.rollouts import Given, Sampled, node_logps
 from toykit.tasks import Operator
-from toykit.training import PretrainConfig, Pretrainer, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
 KS = (1, 4, 16, 64, 128, 256)
 SAMPLES = 256  # a problem is solvable where so many samples more likely than not hold a right answer
@@ -216,17 +216,8 @@ def llm(
     progress: bool = False,
 ) -> Results:
     """The llm rung: a transformers model of the Qwen3 type, pretrained here, on the same task."""
-    from toykit.lessons.l01_kl_as_bayes.sampled import qwen3
-    from toykit.policies.hub import check_device
-
     chosen = SIZES[one_of("size", size, SIZES)]
-    task: Any = Operator()
-    base = qwen3(task, chosen.model).to(check_device(device))
-    pretrainer = Pretrainer(base, task, chosen.pretrain)
-    kept = None if folder is None else folder / "pretrain"
-    if kept is not None and (kept / "checkpoint.safetensors").exists():
-        pretrainer.load(kept / "checkpoint.safetensors")
-    pretrainer.run(kept, progress=progress)
-    base = base.eval().requires_grad_(False)
+    task = Operator()
+    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
     found = experiment(base, task, seeds, chosen.stops, chosen.train, ARMS, folder, progress)
     return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
