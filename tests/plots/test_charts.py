@@ -108,6 +108,13 @@ def test_a_label_of_a_line_that_ends_in_nan_stands_at_its_last_value():
     assert ax.texts[0].xy == (1.0, 1.0)
 
 
+def test_a_line_of_any_colour_can_be_labelled():
+    _, ax = figure()
+    ax.plot([0, 1], [0, 1], color=(0.1, 0.2, 0.3), label="grpo")
+    label_lines(ax)
+    assert ax.texts[0].get_color() == pytest.approx((0.07, 0.14, 0.21))
+
+
 def test_spread_moves_two_equal_places_apart_evenly():
     assert spread([5.0, 5.0, 20.0], 2.0).tolist() == [4.0, 6.0, 20.0]
 

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.colors import to_rgb
 
 from toykit.plots import alt_text, context, describe, figure, method, panel_labels, role
-from toykit.plots.style import CYCLE, METHODS, ROLES, STYLE, Role, look
+from toykit.plots.style import CYCLE, METHODS, ROLES, STYLE, Role, _use_once, look
 
 # Machado, Oliveira and Fernandes 2009: what linear RGB becomes without one kind of cone
 SIGHT = {
@@ -123,3 +123,23 @@ def test_panel_labels_come_before_titles():
     axes[0].set_title("Mass")
     panel_labels(axes)
     assert [ax.get_title(loc="left") for ax in axes] == ["(a) Mass", "(b)"]
+
+
+def test_a_first_figure_inside_a_context_does_not_use_up_the_style():
+    """The context gives back what was there before; the next figure brings the style again."""
+    before = dict(matplotlib.rcParams)
+    try:
+        matplotlib.rcdefaults()
+        _use_once.cache_clear()
+        with context():
+            figure()
+        assert matplotlib.rcParams["axes.spines.top"]
+        figure()
+        assert not matplotlib.rcParams["axes.spines.top"]
+        with context():
+            pass
+        matplotlib.rcParams["axes.spines.top"] = True
+        figure()  # what the user changed afterwards stays
+        assert matplotlib.rcParams["axes.spines.top"]
+    finally:
+        matplotlib.rcParams.update(before)

@@ -137,7 +137,7 @@ def label_lines(ax: Axes, size: float = 9) -> None:
             textcoords="offset points",
             va="center",
             fontsize=size,
-            color=_mixed(str(line.get_color()), "black", 0.3),
+            color=_mixed(line.get_color(), "black", 0.3),
             annotation_clip=False,
         )
 
@@ -160,7 +160,7 @@ def spread(places: Sequence[float], gap: float) -> np.ndarray:
     return moved
 
 
-def _mixed(color: str, other: str, share: float) -> tuple[float, float, float]:
+def _mixed(color: Any, other: Any, share: float) -> tuple[float, float, float]:
     a, b = to_rgb(color), to_rgb(other)
     mixed = [(1 - share) * x + share * y for x, y in zip(a, b, strict=True)]
     return mixed[0], mixed[1], mixed[2]

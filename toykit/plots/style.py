@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -100,9 +100,14 @@ def use() -> None:
     matplotlib.rcParams.update(STYLE)
 
 
-def context() -> AbstractContextManager[None]:
+@contextmanager
+def context() -> Iterator[None]:
     """The house style inside a `with` block only."""
-    return matplotlib.rc_context(STYLE)
+    applied = _use_once.cache_info().currsize
+    with matplotlib.rc_context(STYLE):
+        yield
+    if not applied:
+        _use_once.cache_clear()  # a first figure inside has set the style, and leaving the block has undone it
 
 
 @cache
