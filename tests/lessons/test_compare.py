@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from toykit.lessons.compare import compare, follow
+from toykit.lessons.compare import compare, follow, last
 from toykit.policies import TabularLM
 from toykit.rollouts import Sampled
 from toykit.tasks.bandit import random_bandit
@@ -68,3 +68,8 @@ def test_a_finished_run_is_read_and_not_made_again(tmp_path):
 def test_progress_counts_the_steps_of_all_runs(capsys):
     compare(METHODS, (0,), STOPS, measure, progress=True)
     assert "10/10" in capsys.readouterr().err
+
+
+def test_the_last_figure_is_that_of_the_last_stop_by_seed():
+    runs = {"a": {"first": [[1.0, 2.0], [3.0, 4.0]]}}
+    assert last({"stops": [0, 5], "runs": runs}, "a", "first") == [2.0, 4.0]

@@ -1,6 +1,6 @@
 """What does the paper claim, and does it hold? One module a paper."""
 
-from toykit.lessons.base import Claim, Evidence, Experiment, Lesson, at_most, effect, within
+from toykit.lessons.base import Claim, Evidence, Experiment, Lesson, at_most, below, difference, effect, within
 from toykit.lessons.registry import all_lessons, claims, judge, load, picture, record, recorded, row, run
 
 __all__ = [
@@ -10,7 +10,9 @@ __all__ = [
     "Lesson",
     "all_lessons",
     "at_most",
+    "below",
     "claims",
+    "difference",
     "effect",
     "judge",
     "load",

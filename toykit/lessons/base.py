@@ -119,3 +119,16 @@ def effect(values: Sequence[float], above: float, least_seeds: int = 5) -> Evide
         return Evidence(None, sum(values) / max(n, 1), f"> {above:g}, over {least_seeds} seeds or more")
     found = interval(values)
     return Evidence(found.low > above, found.mean, f"> {above:g}", interval=(found.low, found.high))
+
+
+def below(values: Sequence[float], bound: float, least_seeds: int = 5) -> Evidence:
+    """Evidence of an effect: the 95% t-interval of the mean over seeds lies below `bound`; see `effect`."""
+    found = effect([0.0 - v for v in values], -bound, least_seeds)
+    interval = None if found.interval is None else (0.0 - found.interval[1], 0.0 - found.interval[0])
+    expected = f"< {bound:g}" + found.expected.removeprefix(f"> {-bound:g}")
+    return Evidence(found.holds, 0.0 - found.measured, expected, interval=interval)
+
+
+def difference(first: Sequence[float], second: Sequence[float]) -> list[float]:
+    """first - second, seed by seed. Raises ValueError where their lengths differ."""
+    return [a - b for a, b in zip(first, second, strict=True)]

@@ -46,6 +46,11 @@ def compare(
     }
 
 
+def last(results: Results, method: str, figure: str) -> list[float]:
+    """A figure of a method at the last stop of `compare`'s results, one value a seed."""
+    return [path[-1] for path in results["runs"][method][figure]]
+
+
 def follow(
     trainer: Trainer,
     seed: int,

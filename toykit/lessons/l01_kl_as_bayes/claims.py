@@ -6,6 +6,7 @@ import math
 from functools import partial
 
 from toykit.lessons.base import Claim, Evidence, Results, at_most, effect
+from toykit.lessons.compare import last
 
 
 def c1(results: Results) -> Evidence:
@@ -81,11 +82,6 @@ def c7(results: Results) -> Evidence:
 
 def s1(results: Results) -> Evidence:
     return at_most(max(results["trainer"]["errors"].values()), 1e-12)
-
-
-def last(results: Results, method: str, figure: str) -> list[float]:
-    """A figure at the end of training, one value a seed."""
-    return [path[-1] for path in results["runs"][method][figure]]
 
 
 def collapses(results: Results) -> Evidence:

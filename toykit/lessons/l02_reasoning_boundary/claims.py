@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, effect
+from toykit.lessons.base import Claim, Evidence, Results, at_most, below, difference, effect
+from toykit.lessons.compare import last
 
 CARD_STEPS = {
     "exact policy gradient": [23, 47, 124, 480],
@@ -34,27 +35,28 @@ def at(results: Results, method: str, k: int, when: str = "pass") -> list[float]
     return [curve[results["ks"].index(k)] for curve in results["runs"][method][when]]
 
 
-def minus(a: list[float], b: list[float]) -> list[float]:
-    return [x - y for x, y in zip(a, b, strict=True)]
+def ratio(part: list[float], whole: list[float]) -> list[float]:
+    """part / whole, seed by seed; infinite where there is no whole, so that nothing is decided."""
+    return [p / w if w > 0 else math.inf for p, w in zip(part, whole, strict=True)]
 
 
 def restored(results: Results, method: str, k: int = 256) -> list[float]:
     """The share of the pass@k lost by GRPO that a method keeps, by seed: 0 for GRPO, 1 for the base."""
     grpo = at(results, "GRPO", k)
-    lost = minus(at(results, "GRPO", k, "pass_before"), grpo)
-    return [kept / whole for kept, whole in zip(minus(at(results, method, k), grpo), lost, strict=True)]
+    lost = difference(at(results, "GRPO", k, "pass_before"), grpo)
+    return ratio(difference(at(results, method, k), grpo), lost)
 
 
 def c3a(results: Results) -> Evidence:
-    return effect(minus(at(results, "GRPO", 1), at(results, "GRPO", 1, "pass_before")), above=0.2)
+    return effect(difference(at(results, "GRPO", 1), at(results, "GRPO", 1, "pass_before")), above=0.2)
 
 
 def c3b(results: Results) -> Evidence:
-    return effect(minus(at(results, "GRPO", 256, "pass_before"), at(results, "GRPO", 256)), above=0.1)
+    return effect(difference(at(results, "GRPO", 256, "pass_before"), at(results, "GRPO", 256)), above=0.1)
 
 
 def c3c(results: Results) -> Evidence:
-    return effect([-x for x in results["runs"]["GRPO"]["delta_plus"]], above=0.0)
+    return below(results["runs"]["GRPO"]["delta_plus"], 0.0)
 
 
 def c4a(results: Results) -> Evidence:
@@ -77,7 +79,7 @@ def c4c(results: Results) -> Evidence:
 
 
 def c5a(results: Results) -> Evidence:
-    return effect(minus(at(results, "SELF", 256), at(results, "GRPO", 256)), above=0.1)
+    return effect(difference(at(results, "SELF", 256), at(results, "GRPO", 256)), above=0.1)
 
 
 def c5b(results: Results) -> Evidence:
@@ -86,7 +88,7 @@ def c5b(results: Results) -> Evidence:
 
 
 def c6a(results: Results) -> Evidence:
-    return effect([0.1 - share for share in restored(results, "GRPO + reverse KL")], above=0.0)
+    return below(restored(results, "GRPO + reverse KL"), 0.1)
 
 
 def c6b(results: Results) -> Evidence:
@@ -94,11 +96,11 @@ def c6b(results: Results) -> Evidence:
 
 
 def c6c(results: Results) -> Evidence:
-    return effect(minus(restored(results, "SELF"), restored(results, "GRPO + forward KL")), above=0.0)
+    return effect(difference(restored(results, "SELF"), restored(results, "GRPO + forward KL")), above=0.0)
 
 
 def c6d(results: Results) -> Evidence:
-    return effect(minus(restored(results, "SELF"), restored(results, "filter")), above=0.0)
+    return effect(difference(restored(results, "SELF"), restored(results, "filter")), above=0.0)
 
 
 def c7(results: Results) -> Evidence:
@@ -139,14 +141,9 @@ EXACT: tuple[tuple[str, str, str, Callable[[Results], Evidence]], ...] = (
     ("C6c", "effect", "filter and forward KL restore more than forward KL alone", c6c),
     ("C6d", "effect", "filter and forward KL restore more than the filter alone", c6d),
     ("C7", "theorem", "without sharing no success rate and no pass@k ever falls", c7),
-    ("C8", "theorem", "of independent prompts all are solved: winning is speed alone (the card's steps)", c8),
+    ("C8", "theorem", "independent prompts are all solved, the rare ones late, in just so many steps", c8),
     ("S1", "theorem", "the Trainer on enumerated rollouts takes SELF's exact steps (same code)", s1),
 )
-
-
-def last(results: Results, method: str, figure: str) -> list[float]:
-    """A figure at the end of training, one value a seed."""
-    return [path[-1] for path in results["runs"][method][figure]]
 
 
 def drop(results: Results, method: str, figure: str) -> list[float]:
@@ -163,13 +160,13 @@ def loses(results: Results, split: str) -> Evidence:
 
 
 def surprised(results: Results) -> Evidence:
-    return effect([-x for x in last(results, "GRPO", "train delta plus")], above=0.0)
+    return below(last(results, "GRPO", "train delta plus"), 0.0)
 
 
 def keeps(results: Results, method: str, split: str, above: float) -> Evidence:
     """By how much less pass@256 falls than under GRPO."""
     name = f"{split} pass@256"
-    return effect(minus(drop(results, "GRPO", name), drop(results, method, name)), above=above)
+    return effect(difference(drop(results, "GRPO", name), drop(results, method, name)), above=above)
 
 
 def ranks(results: Results) -> Evidence:
@@ -179,18 +176,18 @@ def ranks(results: Results) -> Evidence:
 def reverse(results: Results, other: str) -> Evidence:
     """By how much less the held-out pass@256 falls under another penalty than under reverse KL."""
     a, b = (drop(results, f"GRPO + {way}", "test pass@256") for way in ("reverse KL", other))
-    return effect(minus(a, b), above=0.0)
+    return effect(difference(a, b), above=0.0)
 
 
 def reverse_alone(results: Results) -> Evidence:
-    """A tenth of what GRPO loses of the held-out pass@256, less what reverse KL restores of it."""
+    """The share that reverse KL restores of the held-out pass@256 that GRPO loses."""
     grpo, held = (drop(results, m, "test pass@256") for m in ("GRPO", "GRPO + reverse KL"))
-    return effect([0.1 * a - (a - b) for a, b in zip(grpo, held, strict=True)], above=0.0)
+    return below(ratio(difference(grpo, held), grpo), 0.1)
 
 
 def both(results: Results) -> Evidence:
     a, b = (drop(results, m, "test pass@256") for m in ("filter", "SELF"))
-    return effect(minus(a, b), above=0.0)
+    return effect(difference(a, b), above=0.0)
 
 
 def cheap(results: Results) -> Evidence:
@@ -199,9 +196,9 @@ def cheap(results: Results) -> Evidence:
 
 
 def alone(results: Results) -> Evidence:
-    """The fall of the table's pass@256 stays below a tenth of the network's."""
+    """The fall of the table's pass@256 as a share of the network's."""
     table, network = (drop(results, m, "train pass@256") for m in ("GRPO, nothing shared", "GRPO"))
-    return effect([0.1 * b - a for a, b in zip(table, network, strict=True)], above=0.0)
+    return below(ratio(table, network), 0.1)
 
 
 def sampled(rung: str, letter: str) -> tuple[Claim, ...]:

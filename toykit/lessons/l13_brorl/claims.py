@@ -6,8 +6,9 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, effect
-from toykit.lessons.l13_brorl.sampled import BROAD, NARROW, last
+from toykit.lessons.base import Claim, Evidence, Results, at_most, difference, effect
+from toykit.lessons.compare import last
+from toykit.lessons.l13_brorl.sampled import BROAD, NARROW
 
 
 def c1(results: Results) -> Evidence:
@@ -75,10 +76,6 @@ def of(results: Results, start: str, figure: str, draws: int) -> list[Any]:
     return [v[-1] for v in values] if figure == "mass" else values
 
 
-def difference(first: list[float], second: list[float]) -> list[float]:
-    return [a - b for a, b in zip(first, second, strict=True)]
-
-
 def c4a(results: Results) -> Evidence:
     """The least gain in final Q_pos from one N to the next, seed by seed."""
     masses = [of(results, "equal", "mass", n) for n in results["sampled"]["equal"]["draws"]]
@@ -125,12 +122,12 @@ def _and(found: Evidence, also: bool) -> Evidence:
 
 THEOREMS = (
     ("C1", "the mass balance is the derivative of Q_pos, term by term, for every draw", c1),
-    ("C2a", "the terms of the sampled tokens are >= 0 for every set of sampled tokens", c2a),
+    ("C2a", "the terms of the sampled tokens are >= 0 for every set of sampled tokens, if R_w <= 0 <= R_c", c2a),
     ("C2b", "the term of the unsampled tokens alone can make dQ_pos < 0, and does", c2b),
     ("C3a", "E of the unsampled second moment is sum p^2 (1 - p)^N, strictly decreasing in N", c3a),
     ("C3b", "P(dQ_pos < 0) falls with every further draw in the example of six tokens", c3b),
     ("C3c", "but not at every policy: it can rise from N = 1 to N = 2", c3c),
-    ("C6", "a larger group has both right and wrong answers more often, at every success rate", c6),
+    ("C6", "a larger group has both right and wrong answers more often, at every success rate 0 < p < 1", c6),
     ("D1", "a correct token loses in the limit iff p_j (R_j - J) < sum p_k^2 (R_k - J)", d1),
     ("D2", "with multiplicities the first term can be negative; the balance stays exact", d2),
 )
@@ -141,7 +138,7 @@ EFFECTS = (
     ("X1", "unequal correct tokens: fewer improve with N = 8192 than with N = 16", partial(x_falls, figure="improved")),
     ("X2", "unequal correct tokens: the worst falls deeper with N = 8192", partial(x_falls, figure="worst")),
     ("X3", "while Q_pos still grows faster with N = 8192", x3),
-    ("X4", "some correct tokens lose with N = inf, whatever the draw of the unequal logits", x4),
+    ("X4", "unequal correct tokens: some lose with N = inf (the surrogate with p, Adam)", x4),
     ("X5", "with the ratio of PPO and GRPO in place of p, even the worst gains in Adam's limit", x5),
 )
 

@@ -17,7 +17,7 @@ from toykit._checks import one_of
 from toykit.diagnostics import exact_pass_at_k, paired_interval
 from toykit.exact import informative
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Figures, compare
+from toykit.lessons.compare import Figures, compare, last
 from toykit.lessons.llm import pretrained
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import device_of
@@ -136,11 +136,6 @@ def experiment(
 
 def _trainer(policy: nn.Module, task: Operator, strategy: Sampled, config: TrainConfig) -> Trainer:
     return Trainer(copy.deepcopy(policy).requires_grad_(True), task, RECIPE, strategy, config)
-
-
-def last(results: Results, arm: str, figure: str) -> list[float]:
-    """A figure at the end of an arm, one value a seed."""
-    return [path[-1] for path in results["runs"][arm][figure]]
 
 
 REPORTED = {

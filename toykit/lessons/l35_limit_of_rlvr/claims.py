@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from functools import partial
 from statistics import fmean
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, effect
+from toykit.lessons.base import Claim, Evidence, Results, at_most, below, difference, effect
 
 AFTER = (200, 800, 2000)  # the steps at which the curves of every seed are to cross
 FEW = 0.02  # the share of problems that RL may win and the set still counts as (almost) empty
@@ -58,14 +57,6 @@ def shares(results: Results) -> dict[str, list[float]]:
     return {name: [c / t for c, t in zip(cell, totals, strict=True)] for name, cell in cells.items()}
 
 
-def below(values: Sequence[float], bound: float) -> Evidence:
-    """Evidence of an effect: the 95% interval of the mean over seeds lies below `bound`."""
-    found = effect([0.0 - v for v in values], above=-bound)
-    interval = None if found.interval is None else (0.0 - found.interval[1], 0.0 - found.interval[0])
-    expected = found.expected.replace(">", "<").replace("-", "")
-    return Evidence(found.holds, 0.0 - found.measured, expected, interval=interval)
-
-
 def c3a(results: Results) -> Evidence:
     return below(shares(results)["only RL"], FEW)
 
@@ -76,8 +67,8 @@ def c3b(results: Results) -> Evidence:
 
 def more_surprising(results: Results, more: str, less: str) -> Evidence:
     """The base's perplexity of one set of completions minus that of another, means over prompts, seed by seed."""
-    more_of, less_of = (map(fmean, results["perplexity"]["prompt"][whose]) for whose in (more, less))
-    return effect([a - b for a, b in zip(more_of, less_of, strict=True)], above=0.0)
+    more_of, less_of = ([*map(fmean, results["perplexity"]["prompt"][whose])] for whose in (more, less))
+    return effect(difference(more_of, less_of), above=0.0)
 
 
 def by_seed(gaps: dict[str, list[float]]) -> list[tuple[float, ...]]:

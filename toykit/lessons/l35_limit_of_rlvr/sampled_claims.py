@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from toykit.lessons.base import Claim, Evidence, Results, effect
-from toykit.lessons.l35_limit_of_rlvr.claims import FEW, below, by_seed, log_ratios
+from toykit.lessons.base import Claim, Evidence, Results, below, difference, effect
+from toykit.lessons.compare import last
+from toykit.lessons.l35_limit_of_rlvr.claims import FEW, by_seed, log_ratios
 from toykit.lessons.l35_limit_of_rlvr.sampled import ALGORITHMS
 
 LARGE, WITH_KL = "GRPO, G = 32", "GRPO, KL 0.001"
-
-
-def last(results: Results, method: str, figure: str) -> list[float]:
-    """A figure at the end of training, seed by seed."""
-    return [path[-1] for path in results["runs"][method][figure]]
 
 
 def beside_base(results: Results, figure: str, than: str = "", sign: float = 1.0) -> Evidence:
@@ -25,8 +21,8 @@ def beside_base(results: Results, figure: str, than: str = "", sign: float = 1.0
 
 def beside_grpo(results: Results, method: str, figure: str, sign: float = 1.0) -> Evidence:
     """sign x (a figure of another arm minus GRPO's, seed by seed)."""
-    pairs = zip(last(results, method, figure), last(results, "GRPO", figure), strict=True)
-    return effect([sign * (other - grpo) for other, grpo in pairs], above=0.0)
+    changes = difference(last(results, method, figure), last(results, "GRPO", figure))
+    return effect([sign * change for change in changes], above=0.0)
 
 
 def share(results: Results, cell: str) -> list[float]:
@@ -71,8 +67,7 @@ def taught(results: Results) -> Evidence:
 
 def similar(results: Results, figure: str = "train missed 1", within: float = 0.05) -> Evidence:
     """The distance between GRPO with the KL penalty and without, seed by seed."""
-    pairs = zip(last(results, WITH_KL, figure), last(results, "GRPO", figure), strict=True)
-    return below([abs(a - b) for a, b in pairs], within)
+    return below([*map(abs, difference(last(results, WITH_KL, figure), last(results, "GRPO", figure)))], within)
 
 
 ROWS: tuple[tuple[str, Callable[[Results], Evidence]], ...] = (

@@ -1,0 +1,37 @@
+"""Evidence of effects: a 95 % t-interval over seeds lies on one side of a bound, or nothing is decided."""
+
+from __future__ import annotations
+
+import pytest
+
+from toykit.lessons import below, difference, effect
+
+HALF = 2.7764451051977987 * (2.5 / 5) ** 0.5  # of the interval of 1, 2, 3, 4, 5: t(4), variance 2.5
+
+
+def test_an_effect_holds_where_its_interval_is_above_the_bound():
+    found = effect([1, 2, 3, 4, 5], above=1.0)
+    assert found.holds and found.measured == 3 and found.expected == "> 1"
+    assert found.interval == pytest.approx((3 - HALF, 3 + HALF), abs=1e-12)
+    assert effect([1, 2, 3, 4, 5], above=1.1).holds is False
+
+
+def test_below_is_the_same_interval_on_the_other_side():
+    found = below([1, 2, 3, 4, 5], 5.0)
+    assert found.holds and found.measured == 3 and found.expected == "< 5"
+    assert found.interval == pytest.approx((3 - HALF, 3 + HALF), abs=1e-12)
+    assert below([1, 2, 3, 4, 5], 4.9).holds is False
+    assert below([-2.0, -1.0, -2.0, -1.0, -2.0], 0.0).expected == "< 0"
+
+
+@pytest.mark.parametrize("values", [[1, 2, 3, 4], [1, 2, 3, 4, float("inf")]])
+def test_few_seeds_and_values_that_are_not_numbers_decide_nothing(values):
+    assert effect(values, above=0.0).holds is None
+    found = below(values, 9.0)
+    assert found.holds is None and found.expected == "< 9, over 5 seeds or more" and found.interval is None
+
+
+def test_differences_are_by_seed():
+    assert difference([3.0, 1.0], [1.0, 2.0]) == [2.0, -1.0]
+    with pytest.raises(ValueError, match="zip"):
+        difference([1.0], [1.0, 2.0])
