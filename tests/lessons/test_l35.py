@@ -56,7 +56,7 @@ def of_two_seeds(results):
 
 def test_too_few_seeds_decide_no_effect_that_has_an_interval(results):
     found = verdicts(of_two_seeds(results))
-    assert {name for name, holds in found.items() if holds is not None} == {*THEOREMS, "C2c"}
+    assert {name for name, holds in found.items() if holds is not None} == {*THEOREMS}
 
 
 def spoil(results, claim):

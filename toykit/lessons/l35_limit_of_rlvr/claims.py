@@ -33,10 +33,11 @@ def c2b(results: Results) -> Evidence:
 
 
 def c2c(results: Results) -> Evidence:
-    """The number of seeds and steps at which RL is above the base at k = 1 and below it at k = 256."""
-    pairs = [(up, down) for t in AFTER for up, down in zip(raised(results, 1, t), raised(results, 256, t), strict=True)]
-    crossed = sum(up > 0 > down for up, down in pairs)
-    return Evidence(crossed == len(pairs), crossed, len(pairs))
+    """The share of the steps at which RL is above the base at k = 1 and below it at k = 256, seed by seed."""
+    crossed = [
+        [up > 0 > down for up, down in zip(raised(results, 1, t), raised(results, 256, t), strict=True)] for t in AFTER
+    ]
+    return effect([sum(steps) / len(AFTER) for steps in zip(*crossed, strict=True)], above=0.99)
 
 
 def c1a(results: Results) -> Evidence:
