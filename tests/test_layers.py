@@ -23,6 +23,7 @@ ORDER = (
     "exercises",
     "lessons",
     "notebook",
+    "bench",
     "cli",
     "__main__",
 )

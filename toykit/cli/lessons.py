@@ -29,8 +29,8 @@ def lessons(json_: AsJson = False) -> None:
         typer.echo(to_json(rows))
         return
     shown = ("number", "title", "part", "rungs", "claims", "notebook")
-    joined = ({k: " ".join(v) if isinstance(v, list) else v for k, v in r.items()} for r in rows)
-    show(table({k: r[k] for k in shown} for r in joined))
+    short = ({**r, "rungs": " ".join(r["rungs"]), "claims": len(r["claims"])} for r in rows)
+    show(table({k: r[k] for k in shown} for r in short))
 
 
 def claims(
