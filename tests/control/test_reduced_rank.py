@@ -29,7 +29,7 @@ def card(seed, m, size, rank):
     for weights in (torch.ones_like(targets), Quadratic(P).gradient(targets).square()):
         M = fit_low_rank(inputs, targets, weights, rank, torch.Generator().manual_seed(0))
         K = solve_lqr(LQR(M[:, :-1], M[:, -1:], cost + 1e-9 * np.eye(2 + m), [[0.5]], 0.95)).K
-        error = weighted_loss(M, inputs, targets, torch.ones_like(targets))
+        error = weighted_loss(M, inputs, targets, torch.ones_like(targets)).item()
         found.append((value_of_gain(true, K).mean_cost(first), error))
     return found
 
@@ -104,6 +104,37 @@ def test_the_generator_fixes_the_result_and_more_restarts_are_no_worse():
     assert torch.equal(one, again)
     many = fit_low_rank(inputs, targets, weights, 2, torch.Generator().manual_seed(7), restarts=6)
     assert weighted_loss(many, inputs, targets, weights) <= weighted_loss(one, inputs, targets, weights)
+
+
+def test_problems_along_leading_axes_are_fitted_as_alone():
+    rng = np.random.default_rng(4)
+    inputs, targets, weights = torch.tensor(rng.normal(size=(3, 2, 2, 40, 4)))
+    weights = weights.square()
+    together = fit_low_rank(inputs, targets, weights, 2, torch.Generator().manual_seed(5))
+    assert together.shape == (2, 2, 4, 4)
+    for i in range(2):
+        for j in range(2):
+            alone = fit_low_rank(inputs[i, j], targets[i, j], weights[i, j], 2, torch.Generator().manual_seed(5))
+            assert torch.allclose(together[i, j], alone, atol=1e-9)
+
+
+def test_a_sweep_of_least_squares_on_the_triangle_is_the_one_on_all_rows():
+    rng = np.random.default_rng(5)
+    inputs, targets, weights = torch.tensor(rng.normal(size=(3, 60, 3)))
+    weights = weights.square()
+    inner = torch.randn(2, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    roots = weights.sqrt()
+    outer = torch.stack(
+        [
+            torch.linalg.lstsq(roots[:, [i]] * (inputs @ inner.mT), roots[:, i] * targets[:, i]).solution
+            for i in range(3)
+        ]
+    )
+    rows = torch.einsum("ni,ir,np->nirp", roots, outer, inputs).flatten(0, 1).flatten(1)
+    expected = outer @ torch.linalg.lstsq(rows, (roots * targets).flatten()).solution.view(2, 3)
+    generator = torch.Generator().manual_seed(0)
+    found = fit_low_rank(inputs, targets, weights, 2, generator, sweeps=1, restarts=1)
+    assert torch.allclose(found, expected, atol=1e-10)
 
 
 def test_bad_input_is_refused():

@@ -28,6 +28,7 @@ from toykit.control.planning import Solution, modified_policy_iteration, policy_
 from toykit.control.policies import as_policy, uniform_policy
 from toykit.control.reduced_rank import fit_low_rank
 from toykit.control.registration import register
+from toykit.control.stacked import Stacked
 from toykit.control.termination import proper_policy
 from toykit.control.value_gradients import StaleGradients, ValueGradients, gradient_at
 from toykit.control.world_models import fit_model, r_squared, value_error
@@ -48,6 +49,7 @@ __all__ = [
     "Prediction",
     "Quadratic",
     "Solution",
+    "Stacked",
     "StaleGradients",
     "TabularMDP",
     "Transitions",
