@@ -30,7 +30,9 @@ def test_the_trainer_example_prints_an_expectation_and_an_estimate(capsys):
 
 
 def test_the_environment_example_runs():
-    exec(block("gymnasium.make"), {})
+    made: dict = {}
+    exec(block("gymnasium.make"), made)
+    assert made["state"] == 1 + 2 and made["reward"] == 0 and not made["terminated"]  # after the first of three tokens
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
