@@ -6,6 +6,7 @@ PYTHON  ?=
 ARGS    ?=
 BIN     := .venv/bin
 STAMP   := .venv/.installed
+EXTRAS  := .venv/.extras
 CORES   := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)
 WORKERS ?= $(shell echo $$(( $(CORES) < 8 ? $(CORES) : 8 )))
 # Several processes with a thread for each core each would only get in each other's way.
@@ -22,11 +23,11 @@ lab: $(STAMP)
 
 # nbval is slow to import, so the unit tests go without it; loadscope keeps the cells of a notebook in one process.
 # Status 5 means that there was nothing to run.
-test: $(STAMP)
+test: $(EXTRAS)
 	$(PYTEST) -p no:nbval $(ARGS)
 	$(PYTEST) --nbval-lax --dist loadscope notebooks || [ $$? -eq 5 ]
 
-lint: $(STAMP)
+lint: $(EXTRAS)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -64,4 +65,9 @@ $(STAMP): pyproject.toml constraints.txt
 	fi
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt torch
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[lab,dev]"
+	@touch $@
+
+# What the tests of the optional parts need: other libraries' trainers, and LoRA.
+$(EXTRAS): $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[bench,lora]"
 	@touch $@

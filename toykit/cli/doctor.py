@@ -17,6 +17,7 @@ from toykit.cli.lessons import AsJson, show, to_json
 CORE = ("torch", "numpy", "transformers", "gymnasium", "matplotlib", "safetensors", "typer")
 EXTRAS = {
     "bench": ("accelerate", "datasets", "trl"),
+    "lora": ("peft",),
     "lab": ("ipywidgets", "jupyterlab", "scikit-learn", "tensorboard"),
     "dev": (
         *("hypothesis", "ipykernel", "mypy", "nbclient", "nbconvert", "nbformat"),
@@ -180,6 +181,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "explorers that move": _there("lab", "ipywidgets"),
     "logs for TensorBoard": _there("lab", "tensorboard"),
     "peers of toykit bench": _there("bench", *EXTRAS["bench"]),
+    "LoRA": _there("lora", "peft"),
     "torch.compile": _compiler,
     "several processes": _processes,
     "base policies and recorded results": _shipped,
