@@ -88,7 +88,7 @@ def drawn(tricks, policies):
     task = tricks.task
     prompts = task.prompts()[torch.arange(2).repeat(20_000)]
     generator = torch.Generator().manual_seed(0)
-    tokens, mask, _ = sample(policies[1], prompts, 2, task.horizon, task.vocab.stop, generator)
+    tokens, mask, *_ = sample(policies[1], prompts, 2, task.horizon, task.vocab.stop, generator)
     return task.tree.index(tokens, mask).view(20_000, 2, 2)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toykit.bench.base import TINY, Benchmark, Case
 from toykit.bench.sevens import Sevens
 from toykit.policies import GPT, GPTConfig, export
-from toykit.rollouts.make import sample
+from toykit.rollouts import Sampling, sample
 from toykit.tasks.base import Prompts
 
 BATCHES, LENGTHS = (8, 128), (8, 64)
@@ -27,7 +27,7 @@ def batch_of(n: int) -> Prompts:
 def ours(policy: nn.Module, prompts: Prompts, length: int, temperature: float = 1.0) -> Callable[[], Tensor]:
     """Draws `length` tokens [n, length] after each prompt; nothing ends a completion before that."""
     generator = torch.Generator().manual_seed(0)
-    return lambda: sample(policy, prompts, 1, length, (), generator, temperature)[0][:, 0]
+    return lambda: sample(policy, prompts, 1, length, (), generator, Sampling(temperature)).tokens[:, 0]
 
 
 def theirs(model: Any, prompts: Prompts, length: int, temperature: float = 1.0) -> Callable[[], Tensor]:

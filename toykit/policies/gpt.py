@@ -17,7 +17,9 @@ from torch import Tensor, nn
 from toykit._checks import at_least
 from toykit.policies.base import Output, places
 
-Past = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # adds a layer's new keys and values to those there are
+Rope = tuple[Tensor, Tensor]  # cos and sin, each [M or 1, 1, 1, h]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values of M tokens, each [M, H, h], to [M, H h]
+LANES = 32  # lengths that are multiples of it are computed with the fast kernels of small matrix products
 
 
 @dataclass(frozen=True)
@@ -56,27 +58,22 @@ class Block(nn.Module):
         self.gate_up = nn.Linear(d, 2 * config.hidden, bias=False)
         self.down = nn.Linear(config.hidden, d, bias=False)
 
-    def forward(
-        self, x: Tensor, rope: tuple[Tensor, Tensor], attend: Tensor | None = None, past: Past | None = None
-    ) -> Tensor:
-        n, length, d = x.shape
-        h = F.rms_norm(x, (d,), self.attention_norm, self.eps)
-        q, k, v = self.qkv(h).view(n, length, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        q, k = rotate(q, *rope), rotate(k, *rope)
-        if past is not None:
-            k, v = past(k, v)
-        causal = attend is None and length > 1
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attend, is_causal=causal)
-        x = x + self.out(y.transpose(1, 2).reshape(n, length, d))
-        h = F.rms_norm(x, (d,), self.feed_norm, self.eps)
-        gate, up = self.gate_up(h).chunk(2, -1)
-        return x + self.down(F.silu(gate) * up)
+    def forward(self, x: Tensor, rope: Rope, attend: Attend) -> Tensor:
+        """[M, d] of M tokens -> the same; that they stand in sequences is known to `attend` alone."""
+        d = x.shape[-1]
+        qkv = F.linear(F.rms_norm(x, (d,), self.attention_norm, self.eps), self.qkv.weight)
+        qkv = qkv.view(-1, 3, self.heads, d // self.heads)
+        q, k = rotate(qkv[:, :2], *rope).unbind(1)
+        x = x + F.linear(attend(q, k, qkv[:, 2]), self.out.weight)
+        gate, up = F.linear(F.rms_norm(x, (d,), self.feed_norm, self.eps), self.gate_up.weight).chunk(2, -1)
+        return x + F.linear(F.silu(gate) * up, self.down.weight)
 
 
 class GPT(nn.Module):
     """A decoder with logits from the tied embedding; called like a transformers causal LM."""
 
     speed: Tensor
+    sees_pairs = True  # takes a mask [N, L, L] of which tokens each token sees
 
     def __init__(self, config: GPTConfig, seed: int = 0) -> None:
         """Weights are N(0, 0.02^2), residual outputs scaled by 1/sqrt(2 layers), drawn with a generator of `seed`."""
@@ -95,28 +92,41 @@ class GPT(nn.Module):
                     residual = name.endswith(("out.weight", "down.weight"))
                     p.normal_(0.0, 0.02 / (2 * config.layers) ** 0.5 if residual else 0.02, generator=generator)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Output:
-        """`.logits` [N, L, V] of the token after each of `input_ids` [N, L]; left padding changes nothing."""
-        return Output(self.hidden(input_ids, attention_mask) @ self.embedding.weight.T)
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Output:
+        """`.logits` [N, L, V] of the token after each of `input_ids` [N, L]; left padding changes nothing.
 
-    def hidden(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        `attention_mask` is bool [N, L], or [N or 1, L, L] of which tokens (the last axis) each token sees, whose
+        positions are `position_ids` [N or 1, L]. Raises ValueError for more tokens than the context in the first case.
+        """
+        return Output(self.hidden(input_ids, attention_mask, position_ids) @ self.embedding.weight.T)
+
+    def hidden(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
         """[N, L, width]: the last layer's output after its norm."""
-        length = input_ids.shape[1]
-        if length > self.context:
-            raise ValueError(f"input_ids must have at most {self.context} tokens (the context), got {length}")
-        attend, place = None, torch.arange(length, device=input_ids.device)[None]
-        if attention_mask is not None and not bool(attention_mask.all()):
-            place, attend = places(attention_mask), attended(attention_mask)
-        x, rope = self.embedding(input_ids), self.rope(place)
+        n, length = input_ids.shape
+        if position_ids is None:
+            if length > self.context:
+                raise ValueError(f"input_ids must have at most {self.context} tokens (the context), got {length}")
+            position_ids = torch.arange(length, device=input_ids.device)[None]
+        if attention_mask is not None and attention_mask.dim() == 2:
+            if bool(attention_mask.all()):
+                attention_mask = None
+            else:
+                position_ids, attention_mask = places(attention_mask), attended(attention_mask)
+        attend = among(n, None if attention_mask is None else attention_mask[:, None])
+        x, rope = self.embedding(input_ids).flatten(0, 1), self.rope(position_ids.expand(n, length).flatten())
         for block in self.blocks:
             x = block(x, rope, attend)
-        return F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps)
+        return F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps).view(n, length, -1)
 
-    def rope(self, place: Tensor) -> tuple[Tensor, Tensor]:
-        """(cos, sin), each [N, 1, L, head width / 2], for positions [N, L]."""
-        angle = place[:, None, :, None] * self.speed
-        dtype = self.embedding.weight.dtype
-        return angle.cos().to(dtype), angle.sin().to(dtype)
+    def rope(self, place: Tensor) -> Rope:
+        """(cos, sin), each [M, 1, 1, h] with h the width of a head, for positions [M]."""
+        angle = place[:, None, None, None] * self.speed
+        cos, sin, dtype = angle.cos(), angle.sin(), self.embedding.weight.dtype
+        return torch.cat([cos, cos], -1).to(dtype), torch.cat([-sin, sin], -1).to(dtype)
 
     def cursor(self, tokens: Tensor, mask: Tensor, room: int) -> GPTCursor:
         return GPTCursor(self, tokens, mask, room)
@@ -124,42 +134,36 @@ class GPT(nn.Module):
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotary positions (Su et al. 2021): pairs (i, i + half) of the last axis are turned by the position's angle."""
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+    return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
 
 def attended(mask: Tensor) -> Tensor:
-    """bool [N, 1, L, L]: which tokens each token sees under `mask` [N, L]: those before it, and itself (so that
+    """bool [N, L, L]: which tokens each token sees under `mask` [N, L]: those before it, and itself (so that
     padding sees something and stays finite)."""
     length = mask.shape[1]
     before = torch.ones(length, length, dtype=torch.bool, device=mask.device).tril()
     own = torch.eye(length, dtype=torch.bool, device=mask.device)
-    return ((before & mask[:, None].bool()) | own)[:, None]
+    return (before & mask[:, None].bool()) | own
 
 
-class Cache:
-    """Keys and values of the tokens so far, in buffers of a fixed length that are filled from the left."""
+def among(n: int, seen: Tensor | None) -> Attend:
+    """Attention within `n` sequences of one length, whose tokens see those that `seen` bool [n or 1, 1, L, L] says, or
+    (where it is None) those before them."""
 
-    def __init__(self, config: GPTConfig, n: int, length: int, like: Tensor) -> None:
-        size = (n, config.heads, length, config.width // config.heads)
-        self.keys = [like.new_zeros(size) for _ in range(config.layers)]
-        self.values = [like.new_zeros(size) for _ in range(config.layers)]
-        self.filled = 0
+    def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (x.unflatten(0, (n, -1)).transpose(1, 2) for x in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None and q.shape[2] > 1)
+        return y.transpose(1, 2).flatten(2).flatten(0, 1)
 
-    def extend(self, i: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Stores the new keys and values of layer i and returns all of that layer's."""
-        end = self.filled + k.shape[2]
-        self.keys[i][:, :, self.filled : end] = k
-        self.values[i][:, :, self.filled : end] = v
-        return self.keys[i][:, :, :end], self.values[i][:, :, :end]
-
-    def pick(self, rows: Tensor) -> None:
-        self.keys = [k[rows] for k in self.keys]
-        self.values = [v[rows] for v in self.values]
+    return attend
 
 
 class GPTCursor:
-    """Sequences under a GPT: its cache, and the logits of the next token."""
+    """Sequences under a GPT: the keys and values of their tokens, and the logits [N, V] of the next one.
+
+    Each layer's keys [N, H, h, room] and values [N, H, room, h] lie in buffers that are filled from the left; `unseen`
+    [N or 1, room] is minus infinity where there is nothing to see, which is padding and what is not filled.
+    """
 
     def __init__(self, policy: GPT, tokens: Tensor, mask: Tensor, room: int) -> None:
         n, length = tokens.shape
@@ -168,27 +172,65 @@ class GPTCursor:
                 f"prompts must fit the context: {length} prompt tokens and room for {room} more, "
                 f"the context is {policy.context}"
             )
-        self.policy = policy
-        self.cache = Cache(policy.config, n, length + room, policy.embedding.weight)
-        self.padded = not bool(mask.all())
-        self.keys = F.pad(mask.bool(), (0, room), value=True)
-        self.place = mask.sum(1, keepdim=True) - 1  # position of each sequence's last token
-        self._step(tokens, places(mask), attended(mask) if self.padded else None)
+        self.policy, self.start, self.filled = policy, length, length
+        config, like = policy.config, policy.embedding.weight
+        width = config.width // config.heads
+        self.scale, self.padded = width**-0.5, not bool(mask.all())
+        room_for = -(-(length + room) // LANES) * LANES
+        shape = (n, config.heads, width, room_for)
+        self.keys = [like.new_zeros(shape) for _ in policy.blocks]
+        self.values = [k.new_zeros(k.mT.shape) for k in self.keys]
+        known = mask.bool() if self.padded else mask.new_ones(1, length, dtype=torch.bool)
+        self.unseen = like.new_full((len(known), room_for), -torch.inf)
+        self.unseen[:, :length].masked_fill_(known, 0.0)
+        at = places(known)
+        later = at[:, -1:] + 1 + torch.arange(room, device=at.device)
+        self.later = [x.unflatten(0, later.shape) for x in policy.rope(later.flatten())]
+        self._read(tokens, at.expand(n, length), attended(known)[:, None] if self.padded else None)
 
-    def _step(self, tokens: Tensor, place: Tensor, attend: Tensor | None) -> None:
-        policy = self.policy
-        x, rope = policy.embedding(tokens), policy.rope(place)
-        for i, block in enumerate(policy.blocks):
-            x = block(x, rope, attend, partial(self.cache.extend, i))
-        self.cache.filled += tokens.shape[1]
-        x = F.rms_norm(x[:, -1], (x.shape[-1],), policy.norm, policy.config.eps)
-        self.logits = x @ policy.embedding.weight.T
+    def _read(self, tokens: Tensor, at: Tensor, seen: Tensor | None) -> None:
+        """The prompts, at positions `at` [N, P]."""
+        within = among(len(tokens), seen)
 
-    def pick(self, rows: Tensor) -> None:
-        self.cache.pick(rows)
-        self.keys, self.place, self.logits = self.keys[rows], self.place[rows], self.logits[rows]
+        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            k_, v_ = (x.unflatten(0, tokens.shape).transpose(1, 2) for x in (k, v))
+            self.keys[i][..., : self.filled], self.values[i][:, :, : self.filled] = k_.mT, v_
+            return within(q, k, v)
+
+        x = self._through(tokens.flatten(), self.policy.rope(at.flatten()), attend)
+        self.logits = self._read_out(x.unflatten(0, tokens.shape)[:, -1])
 
     def append(self, tokens: Tensor) -> None:
-        self.place = self.place + 1
-        attend = self.keys[:, None, None, : self.cache.filled + 1] if self.padded else None
-        self._step(tokens[:, None], self.place, attend)
+        filled, end = self.filled, (self.filled // LANES + 1) * LANES
+        self.unseen[:, filled] = 0.0
+        shape = (len(tokens), self.policy.config.heads, 1, end)
+        unseen = self.unseen[:, None, None, :end].expand(shape).flatten(0, 1)
+
+        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            self.keys[i][..., filled], self.values[i][:, :, filled] = k, v
+            keys, values = self.keys[i][..., :end].flatten(0, 1), self.values[i][:, :, :end].flatten(0, 1)
+            scores = torch.baddbmm(unseen, q.flatten(0, 1)[:, None], keys, alpha=self.scale)
+            return (scores.softmax(-1) @ values).view(len(tokens), -1)
+
+        cos, sin = (x[:, filled - self.start] for x in self.later)
+        self.logits = self._read_out(self._through(tokens, (cos, sin), attend))
+        self.filled += 1
+
+    def pick(self, rows: Tensor) -> None:
+        self.keys = [k.index_select(0, rows) for k in self.keys]
+        self.values = [v.index_select(0, rows) for v in self.values]
+        self.logits = self.logits[rows]
+        if self.padded:
+            self.unseen, self.later = self.unseen[rows], [x[rows] for x in self.later]
+
+    def _through(self, tokens: Tensor, rope: Rope, attend: Callable[..., Tensor]) -> Tensor:
+        """The last layer's output [M, d] for tokens [M]; `attend` is told the layer first."""
+        x = self.policy.embedding(tokens)
+        for i, block in enumerate(self.policy.blocks):
+            x = block(x, rope, partial(attend, i))
+        return x
+
+    def _read_out(self, x: Tensor) -> Tensor:
+        """The logits [N, V] after the outputs [N, d] of the last layer."""
+        x = F.rms_norm(x, (x.shape[-1],), self.policy.norm, self.policy.config.eps)
+        return x @ self.policy.embedding.weight.T

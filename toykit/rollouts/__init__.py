@@ -3,13 +3,17 @@
 from toykit.rollouts.batch import Rollouts
 from toykit.rollouts.given import Given
 from toykit.rollouts.logprobs import chosen, leaf_logps, log_softmax, node_logps, outputs, token_logps, vocab_logps
-from toykit.rollouts.make import Enumerated, Sampled, Strategy, greedy, sample
+from toykit.rollouts.make import Enumerated, Sampled, Strategy, greedy
+from toykit.rollouts.sampling import Drawn, Sampling, Share, sample
 
 __all__ = [
+    "Drawn",
     "Enumerated",
     "Given",
     "Rollouts",
     "Sampled",
+    "Sampling",
+    "Share",
     "Strategy",
     "chosen",
     "greedy",

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from toykit._checks import shape
 from toykit.policies.base import check_fits
 from toykit.rollouts.batch import Rollouts
+from toykit.rollouts.sampling import WHOLE, Share
 from toykit.tasks.base import Prompts, Task
 
 
@@ -41,11 +42,17 @@ class Given:
                 raise ValueError("weights must be >= 0 and sum to 1 over the completions of each prompt")
 
     def __call__(
-        self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator | None = None
+        self,
+        policy: nn.Module,
+        task: Task,
+        prompts: Prompts,
+        generator: torch.Generator | None = None,
+        share: Share = WHOLE,
     ) -> Rollouts:
         if len(prompts) == 0:
             raise ValueError("prompts must hold at least one prompt, got none")
         check_fits(policy, task.vocab, prompts.tokens.shape[1], task.horizon)
+        prompts = share.of(prompts)
         n, g = self.completions.shape[:2]
         if int(prompts.ids.max()) >= n:
             raise ValueError(f"completions must be given for every prompt id below {n}, got {int(prompts.ids.max())}")

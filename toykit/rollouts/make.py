@@ -9,37 +9,55 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import at_least, positive
-from toykit.policies.base import check_fits, cursor
+from toykit.policies.base import check_fits
 from toykit.rollouts.batch import Rollouts
-from toykit.rollouts.logprobs import leaf_logps, log_softmax
+from toykit.rollouts.logprobs import leaf_logps
+from toykit.rollouts.sampling import WHOLE, Sampling, Share, sample
 from toykit.tasks.base import Prompts, Task
 from toykit.tasks.tree import Tree
 
 
 class Strategy(Protocol):
-    """Makes the rollouts of some prompts of a task, with rewards."""
+    """Makes the rollouts of a share of some prompts of a task, with rewards."""
 
-    def __call__(self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator) -> Rollouts: ...
+    def __call__(
+        self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator, share: Share = WHOLE
+    ) -> Rollouts: ...
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """`group_size` completions of each prompt drawn from the policy at `temperature`; every weight is 1/group_size."""
+    """`group_size` completions of each prompt drawn from the policy at `temperature`; every weight is 1/group_size.
+
+    `top_k`, `top_p`, `min_p` and `allowed` cut the law that tokens are drawn from (see `Sampling`). Then `old_logp`
+    remains the policy's own, which the objectives differentiate, and `extras["law_logp"]` is that of the cut law.
+    """
 
     group_size: int = 8
     temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    allowed: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         at_least("group_size", self.group_size, 1)
         positive("temperature", self.temperature)
+        assert self.sampling
 
-    def __call__(self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator) -> Rollouts:
+    @property
+    def sampling(self) -> Sampling:
+        return Sampling(self.temperature, self.top_k, self.top_p, self.min_p, self.allowed)
+
+    def __call__(
+        self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator, share: Share = WHOLE
+    ) -> Rollouts:
         _check(policy, task, prompts)
-        completions, mask, logp = sample(
-            policy, prompts, self.group_size, task.horizon, task.vocab.stop, generator, self.temperature
-        )
-        weights = torch.full(completions.shape[:2], 1.0 / self.group_size, dtype=logp.dtype, device=logp.device)
-        return _rollouts(task, prompts, completions, mask, logp, weights, enumerated=False)
+        how = self.sampling
+        drawn = sample(policy, prompts, self.group_size, task.horizon, task.vocab.stop, generator, how, share)
+        weights = torch.full_like(drawn.logp[..., 0], 1.0 / self.group_size)
+        made = _rollouts(task, share.of(prompts), drawn.tokens, drawn.mask, drawn.logp, weights, enumerated=False)
+        return made.with_(extras={"law_logp": drawn.law_logp}) if how.cuts else made
 
 
 @dataclass(frozen=True)
@@ -50,10 +68,16 @@ class Enumerated:
     """
 
     def __call__(
-        self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator | None = None
+        self,
+        policy: nn.Module,
+        task: Task,
+        prompts: Prompts,
+        generator: torch.Generator | None = None,
+        share: Share = WHOLE,
     ) -> Rollouts:
-        tree, b = self.tree_of(task, len(prompts)), len(prompts)
         _check(policy, task, prompts)
+        prompts = share.of(prompts)
+        tree, b = self.tree_of(task, len(prompts)), len(prompts)
         logp = leaf_logps(policy, prompts, tree)
         weights = logp.sum(-1).exp()
         missing = float((1 - weights.sum(-1)).abs().max())
@@ -97,51 +121,10 @@ def _rollouts(
 
 
 @torch.no_grad()
-def sample(
-    policy: nn.Module,
-    prompts: Prompts,
-    group_size: int,
-    horizon: int,
-    stop: tuple[int, ...],
-    generator: torch.Generator,
-    temperature: float = 1.0,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(completions int64 [B, G, T], mask bool [B, G, T], log-probabilities [B, G, T]) drawn from the policy.
-
-    Each prompt is read once and its state repeated for its G completions; drawing ends when every completion has
-    ended, so that T <= horizon. `temperature` 0 takes the likeliest token (the lowest id among equals) and gives
-    log-probabilities at temperature 1; any other gives those of the distribution that was drawn from.
-    """
-    b, device = len(prompts), prompts.tokens.device
-    at = cursor(policy, prompts.tokens, prompts.mask, horizon)
-    at.pick(torch.arange(b, device=device).repeat_interleave(group_size))
-    ends = torch.tensor(stop, device=device, dtype=torch.int64)
-    live = torch.ones(b * group_size, dtype=torch.bool, device=device)
-    tokens, masks, logps = [], [], []
-    for t in range(horizon):
-        logp = log_softmax(at.logits / temperature if temperature else at.logits)
-        token = draw(logp, generator) if temperature else logp.argmax(-1)
-        tokens.append(token.masked_fill(~live, 0))
-        masks.append(live)
-        logps.append(logp.gather(-1, token[:, None])[:, 0].masked_fill(~live, 0.0))
-        live = live & ~torch.isin(token, ends)
-        if t + 1 == horizon or not bool(live.any()):
-            break
-        at.append(token)
-    shaped = (torch.stack(x, 1).view(b, group_size, -1) for x in (tokens, masks, logps))
-    return tuple(shaped)  # type: ignore[return-value]
-
-
-def draw(logp: Tensor, generator: torch.Generator) -> Tensor:
-    """One token int64 [N] from each row of log-probabilities [N, V], by the exponential race."""
-    race = torch.empty(logp.shape, dtype=logp.dtype, device=generator.device).exponential_(generator=generator)
-    return (logp - race.log().to(logp.device)).argmax(-1)
-
-
-@torch.no_grad()
 def greedy(policy: nn.Module, task: Task, prompts: Prompts) -> Rollouts:
     """The likeliest completion of each prompt, token by token, as a group of one."""
     _check(policy, task, prompts)
     generator = torch.Generator(prompts.tokens.device)  # never drawn from
-    completions, mask, logp = sample(policy, prompts, 1, task.horizon, task.vocab.stop, generator, temperature=0.0)
-    return _rollouts(task, prompts, completions, mask, logp, torch.ones_like(logp[..., 0]), enumerated=False)
+    drawn = sample(policy, prompts, 1, task.horizon, task.vocab.stop, generator, Sampling(temperature=0.0))
+    ones = torch.ones_like(drawn.logp[..., 0])
+    return _rollouts(task, prompts, drawn.tokens, drawn.mask, drawn.logp, ones, enumerated=False)

@@ -14,7 +14,7 @@ from toykit.lessons.compare import compare
 from toykit.lessons.l04_vagram.rows import Observed, Rows, fit_value, token_weights
 from toykit.objectives import Advantage, PolicyGradient
 from toykit.policies import device_of
-from toykit.rollouts import greedy, sample
+from toykit.rollouts import Sampling, greedy, sample
 from toykit.training import TrainConfig, Trainer
 
 METHODS = ("plain", "weighted")
@@ -90,6 +90,6 @@ def predicted_presses(policy: nn.Module, task: Rows, states: Tensor) -> Tensor:
     every = torch.arange(task.buttons).repeat(len(states))
     prompts = task.asked(states.repeat_interleave(task.buttons, 0), every).to(device_of(policy))
     generator = torch.Generator(prompts.tokens.device)  # never drawn from
-    made = sample(policy, prompts, 1, task.horizon, (), generator, temperature=0.0)[0][:, 0].cpu()
+    made = sample(policy, prompts, 1, task.horizon, (), generator, Sampling(temperature=0.0)).tokens[:, 0].cpu()
     valid = (made[:, task.dials] < task.base).all(-1)
     return task.presses(made).where(valid, torch.tensor(task.base * task.length)).view(len(states), -1)
