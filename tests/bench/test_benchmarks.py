@@ -19,6 +19,7 @@ from toykit.rollouts import token_logps
 HERE = {name: b for name, b in BENCHMARKS.items() if all(map(installed, b.needs))}
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # of one peer about another
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs_and_gives_a_ratio_only_against_a_peer_that_ran(name):
     found = run(BENCHMARKS[name], "tiny")

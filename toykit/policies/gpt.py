@@ -122,6 +122,17 @@ class GPT(nn.Module):
             x = block(x, rope, attend)
         return F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps).view(n, length, -1)
 
+    def prefers_one_row(self, prompt: int, group: int, rest: int) -> bool:
+        """Whether a prompt and its whole group, with `rest` tokens of each completion, are less work as one row of
+        tokens, in which attention is wasted on other completions, than as a row for each, which repeats the prompt."""
+        d, h = self.config.width, self.config.hidden
+        one, each = prompt + group * rest, prompt + rest
+
+        def work(rows: int, length: int) -> int:
+            return rows * length * (8 * d * d + 6 * d * h + 4 * d * length)
+
+        return work(1, one) < work(group, each)
+
     def rope(self, place: Tensor) -> Rope:
         """(cos, sin), each [M, 1, 1, h] with h the width of a head, for positions [M]."""
         angle = place[:, None, None, None] * self.speed

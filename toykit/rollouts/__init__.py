@@ -2,7 +2,16 @@
 
 from toykit.rollouts.batch import Rollouts
 from toykit.rollouts.given import Given
-from toykit.rollouts.logprobs import chosen, leaf_logps, log_softmax, node_logps, outputs, token_logps, vocab_logps
+from toykit.rollouts.logprobs import (
+    chosen,
+    leaf_logps,
+    log_softmax,
+    node_logps,
+    outputs,
+    token_logps,
+    token_scores,
+    vocab_logps,
+)
 from toykit.rollouts.make import Enumerated, Sampled, Strategy, greedy
 from toykit.rollouts.sampling import Drawn, Sampling, Share, sample
 
@@ -23,5 +32,6 @@ __all__ = [
     "outputs",
     "sample",
     "token_logps",
+    "token_scores",
     "vocab_logps",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 
-from toykit.policies.base import cursor, read
+from toykit.policies.base import cursor, read, vocab_size
+from toykit.rollouts import chunks
 from toykit.tasks.base import Prompts
 from toykit.tasks.tree import Tree
 
@@ -18,13 +21,52 @@ def log_softmax(logits: Tensor) -> Tensor:
 def outputs(policy: nn.Module, prompts: Tensor, prompt_mask: Tensor, completions: Tensor, mask: Tensor) -> Tensor:
     """What a policy (or a critic) gives before each token of the completions: [B, G, T, V], with its gradient.
 
-    prompts int64 [B, P], prompt_mask bool [B, P], completions int64 [B, G, T], mask bool [B, G, T].
+    prompts int64 [B, P], prompt_mask bool [B, P], completions int64 [B, G, T], mask bool [B, G, T]. A policy that
+    takes a mask of pairs reads each prompt once, where that is less work.
     """
     b, g, t = completions.shape
     p = prompts.shape[1]
-    tokens = torch.cat([prompts[:, None].expand(b, g, p), completions], -1).view(b * g, p + t)[:, :-1]
-    seen = torch.cat([prompt_mask[:, None].expand(b, g, p), mask], -1).view(b * g, p + t)[:, :-1]
-    return read(policy, tokens, seen).logits[:, p - 1 :].unflatten(0, (b, g))
+    if g > 1 and getattr(policy, "sees_pairs", False) and policy.prefers_one_row(p, g, t - 1):  # type: ignore[operator]
+        out = policy(**as_one_row(prompts, prompt_mask, completions)).logits
+        first, rest = out[:, None, p - 1 : p].expand(b, g, 1, -1), out[:, p:].unflatten(1, (g, t - 1))
+        return torch.cat([first, rest], 2)
+    rows = _one_after_the_other(prompts, prompt_mask, completions, mask)
+    return read(policy, *rows).logits[:, p - 1 :].unflatten(0, (b, g))
+
+
+def _one_after_the_other(
+    prompts: Tensor, prompt_mask: Tensor, completions: Tensor, mask: Tensor
+) -> tuple[Tensor, Tensor]:
+    """(tokens, mask), each [B G, P + T - 1]: every completion after its prompt, without its last token."""
+    g = completions.shape[1]
+    tokens = torch.cat([prompts[:, None].expand(-1, g, -1), completions], -1).flatten(0, 1)[:, :-1]
+    seen = torch.cat([prompt_mask[:, None].expand(-1, g, -1), mask], -1).flatten(0, 1)[:, :-1]
+    return tokens, seen
+
+
+def as_one_row(prompts: Tensor, prompt_mask: Tensor, completions: Tensor) -> dict[str, Tensor]:
+    """Arguments of a policy that reads each prompt [B, P] and all tokens but the last of its completions [B, G, T] as
+    one row of P + G (T - 1) tokens, in which a completion sees the prompt and itself."""
+    _, g, t = completions.shape
+    p, device = prompts.shape[1], prompts.device
+    seen, place = _pairs(p, g, t - 1, device)
+    if not bool(prompt_mask.all()):
+        padding = (~prompt_mask).sum(1, keepdim=True)
+        place = (place - padding).clamp(min=0)
+        known = torch.nn.functional.pad(prompt_mask, (0, g * (t - 1)), value=True)
+        seen = (seen & known[:, None]) | torch.eye(seen.shape[-1], dtype=torch.bool, device=device)
+    tokens = torch.cat([prompts, completions[..., :-1].flatten(1)], 1)
+    return {"input_ids": tokens, "attention_mask": seen, "position_ids": place}
+
+
+@lru_cache(maxsize=32)
+def _pairs(p: int, g: int, c: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(which tokens see which, bool [1, L, L], and their positions [1, L]) in a row of a prompt and g completions."""
+    place = torch.cat([torch.arange(p), (p + torch.arange(c)).repeat(g)])
+    whose = torch.cat([torch.full((p,), -1), torch.arange(g).repeat_interleave(c)])
+    related = (whose[:, None] == whose) | (whose == -1)
+    seen = related & (place[:, None] >= place)
+    return seen[None].to(device), place[None].to(device)
 
 
 def vocab_logps(
@@ -32,7 +74,7 @@ def vocab_logps(
 ) -> Tensor:
     """Log-probabilities [B, G, T, V] of every token at every place of the completions, nats, with their gradient."""
     logits = outputs(policy, prompts, prompt_mask, completions, mask)
-    return log_softmax(logits if temperature == 1.0 else logits / temperature)
+    return log_softmax(_tempered(logits, temperature))
 
 
 def chosen(vocab_logp: Tensor, completions: Tensor, mask: Tensor) -> Tensor:
@@ -44,8 +86,55 @@ def chosen(vocab_logp: Tensor, completions: Tensor, mask: Tensor) -> Tensor:
 def token_logps(
     policy: nn.Module, prompts: Tensor, prompt_mask: Tensor, completions: Tensor, mask: Tensor, temperature: float = 1.0
 ) -> Tensor:
-    """Log-probabilities [B, G, T] of the completions' own tokens, nats, 0 where masked, with their gradient."""
-    return chosen(vocab_logps(policy, prompts, prompt_mask, completions, mask, temperature), completions, mask)
+    """Log-probabilities [B, G, T] of the completions' own tokens, nats, 0 where masked, with their gradient.
+
+    Where there would be many logits they are made in chunks.
+    """
+    if completions.numel() * vocab_size(policy) > chunks.LARGE:
+        return _in_chunks(_logp, policy, prompts, prompt_mask, completions, mask, temperature)[0]
+    logits = outputs(policy, prompts, prompt_mask, completions, mask)
+    return chunks.logp_of(_tempered(logits, temperature), completions).masked_fill(~mask, 0.0)
+
+
+def token_scores(
+    policy: nn.Module, prompts: Tensor, prompt_mask: Tensor, completions: Tensor, mask: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """(log-probabilities of the completions' tokens, entropies of the laws they are from), each [B, G, T] in nats,
+    0 where masked, with their gradient. The logits are made in chunks, whatever their number."""
+    logp, entropy = _in_chunks(_logp_and_entropy, policy, prompts, prompt_mask, completions, mask, temperature)
+    return logp, entropy
+
+
+def _logp(logits: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+    return (chunks.logp_of(logits, tokens),)
+
+
+def _logp_and_entropy(logits: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+    return chunks.logp_of(logits, tokens), chunks.entropy_of(logits)
+
+
+def _in_chunks(
+    score: chunks.Score,
+    policy: nn.Module,
+    prompts: Tensor,
+    prompt_mask: Tensor,
+    completions: Tensor,
+    mask: Tensor,
+    temperature: float,
+) -> tuple[Tensor, ...]:
+    tokens, seen = _one_after_the_other(prompts, prompt_mask, completions, mask)
+    states, head = chunks.states_and_head(policy, tokens, seen)
+    asked, rows = completions[mask], states[:, prompts.shape[1] - 1 :][mask.flatten(0, 1)]
+
+    def tempered(logits: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+        return score(_tempered(logits, temperature), tokens)
+
+    found = chunks.in_chunks(tempered, head, rows, asked, vocab_size(policy))
+    return tuple(x.new_zeros(mask.shape).masked_scatter(mask, x) for x in found)
+
+
+def _tempered(logits: Tensor, temperature: float) -> Tensor:
+    return logits if temperature == 1.0 else logits / temperature
 
 
 @torch.no_grad()

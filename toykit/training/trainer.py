@@ -18,7 +18,7 @@ from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, meth
 from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.rewards import Shaping
-from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, vocab_logps
+from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
 from toykit.selection import Selection, selection
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop
@@ -277,7 +277,8 @@ class Trainer:
             return vocab_logps(policy, r.prompts, r.prompt_mask, r.completions, r.mask, self.temperature)
 
     def _logp(self, policy: nn.Module, r: Rollouts) -> Tensor:
-        return chosen(self._vocab_logp(policy, r), r.completions, r.mask)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
+            return token_logps(policy, r.prompts, r.prompt_mask, r.completions, r.mask, self.temperature)
 
     def _values(self, r: Rollouts) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
@@ -292,10 +293,11 @@ class Trainer:
         matrix, size = None, None if natural else self.config.micro_size
         for part in prepared.micro(size):
             r = part.rollouts
-            vocab = self._vocab_logp(self.policy, r)
-            logp = finite("logp", chosen(vocab, r.completions, r.mask), r.prompt_ids)
+            vocab = self._vocab_logp(self.policy, r) if self.objective.needs_vocab else None
+            logp = self._logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
+            finite("logp", logp, r.prompt_ids)
             values = None if self.critic is None else self._values(r)
-            loss, figures = self.objective.loss(logp, part, vocab if self.objective.needs_vocab else None, values)
+            loss, figures = self.objective.loss(logp, part, vocab, values)
             if natural:
                 whole = logp.sum(-1)
                 matrix = fisher(whole, whole.detach().exp(), self.parameters)
@@ -338,7 +340,7 @@ def _optimizer(config: TrainConfig, parameters: list[Any]) -> torch.optim.Optimi
         return None
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.lr)
-    return torch.optim.AdamW(parameters, config.lr, weight_decay=0.0)
+    return torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=True)
 
 
 def _figures(rollouts: Rollouts) -> dict[str, float]:
