@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.policies.gpt import GPTCursor
 from toykit.rollouts import Enumerated, Rollouts, Sampled, greedy, leaf_logps, node_logps, sample, token_logps
 from toykit.rollouts.sampling import draw
 from toykit.tasks.bandit import TreeTask
@@ -99,9 +100,16 @@ def test_any_of_several_stop_tokens_ends_a_completion():
     assert {*completions[ends].tolist()} == {*stops.tolist()}
 
 
-def test_a_prompt_is_read_once_for_all_its_completions():
-    policy, calls = gpt(), []
-    policy.blocks[0].register_forward_hook(lambda module, args, out: calls.append(len(out)))
+def tokens_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many tokens a GPT's cursor is given, at each time."""
+    calls, start, go_on = [], GPTCursor.__init__, GPTCursor.append
+    monkeypatch.setattr(GPTCursor, "__init__", lambda at, *a: calls.append(a[1].numel()) or start(at, *a))
+    monkeypatch.setattr(GPTCursor, "append", lambda at, tokens: calls.append(len(tokens)) or go_on(at, tokens))
+    return calls
+
+
+def test_a_prompt_is_read_once_for_all_its_completions(monkeypatch):
+    policy, calls = gpt(), tokens_read(monkeypatch)
     drawn = Sampled(5)(policy, CHAIN, CHAIN.prompts(), seeded())
     b, p, t = len(CHAIN.prompts()), CHAIN.prompts().tokens.shape[1], drawn.mask.shape[-1]
     going = drawn.mask.sum((0, 1)).tolist()  # completions with a t-th token
@@ -162,7 +170,7 @@ def test_completions_are_as_frequent_as_they_are_probable(temperature):
 
 def test_tokens_without_probability_are_never_drawn():
     logp = torch.tensor([[-1e9, 0.0], [math.log(0.5), math.log(0.5)]]).repeat(20_000, 1)
-    drawn = draw(logp, torch.rand(logp.shape, generator=seeded(), dtype=logp.dtype)).view(-1, 2)
+    drawn = draw(logp, torch.rand(logp.shape, generator=seeded(), dtype=logp.dtype).log()).view(-1, 2)
     assert (drawn[:, 0] == 1).all()
     assert drawn[:, 1].double().mean().item() == pytest.approx(0.5, abs=0.015)
 
@@ -194,10 +202,9 @@ def test_an_enumeration_holds_every_leaf_once_with_its_probability():
     assert whole.enumerated and whole.horizon == 4
 
 
-def test_an_enumeration_of_a_language_model_evaluates_each_prefix_once():
+def test_an_enumeration_of_a_language_model_evaluates_each_prefix_once(monkeypatch):
     policy, task = gpt(14, torch.float64), Operator(n_train=3)
-    calls: list[int] = []
-    policy.blocks[0].register_forward_hook(lambda module, args, out: calls.append(len(out)))
+    calls = tokens_read(monkeypatch)
     logp = leaf_logps(policy, task.prompts(), task.tree)
     assert sum(calls) == 3 * (3 + 14)  # the prompt's tokens, then one for each first token
     whole = Enumerated()(policy, task, task.prompts())

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -176,6 +177,9 @@ class GPTCursor:
     [N or 1, room] is minus infinity where there is nothing to see, which is padding and what is not filled.
     """
 
+    logits: Tensor
+
+    @torch.inference_mode()
     def __init__(self, policy: GPT, tokens: Tensor, mask: Tensor, room: int) -> None:
         n, length = tokens.shape
         if length + room > policy.context:
@@ -196,7 +200,8 @@ class GPTCursor:
         self.unseen[:, :length].masked_fill_(known, 0.0)
         at = places(known)
         later = at[:, -1:] + 1 + torch.arange(room, device=at.device)
-        self.later = [x.unflatten(0, later.shape) for x in policy.rope(later.flatten())]
+        self.later = [x.expand(-1, 2, config.heads, -1).reshape(*later.shape, -1) for x in policy.rope(later.flatten())]
+        self.weights = [_weights(block) for block in policy.blocks]
         self._read(tokens, at.expand(n, length), attended(known)[:, None] if self.padded else None)
 
     def _read(self, tokens: Tensor, at: Tensor, seen: Tensor | None) -> None:
@@ -208,25 +213,36 @@ class GPTCursor:
             self.keys[i][..., : self.filled], self.values[i][:, :, : self.filled] = k_.mT, v_
             return within(q, k, v)
 
-        x = self._through(tokens.flatten(), self.policy.rope(at.flatten()), attend)
-        self.logits = self._read_out(x.unflatten(0, tokens.shape)[:, -1])
+        x, rope = self.policy.embedding(tokens).flatten(0, 1), self.policy.rope(at.flatten())
+        for i, block in enumerate(self.policy.blocks):
+            x = block(x, rope, partial(attend, i))
+        self._read_out(x.unflatten(0, tokens.shape)[:, -1])
 
+    @torch.inference_mode()
     def append(self, tokens: Tensor) -> None:
-        filled, end = self.filled, (self.filled // LANES + 1) * LANES
+        """What `Block.forward` does for one token of each sequence, in as few operations as possible."""
+        (n,), config, filled = tokens.shape, self.policy.config, self.filled
+        d, heads, end = config.width, config.heads, (filled // LANES + 1) * LANES
         self.unseen[:, filled] = 0.0
-        shape = (len(tokens), self.policy.config.heads, 1, end)
-        unseen = self.unseen[:, None, None, :end].expand(shape).flatten(0, 1)
-
-        def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            self.keys[i][..., filled], self.values[i][:, :, filled] = k, v
-            keys, values = self.keys[i][..., :end].flatten(0, 1), self.values[i][:, :, :end].flatten(0, 1)
-            scores = torch.baddbmm(unseen, q.flatten(0, 1)[:, None], keys, alpha=self.scale)
-            return (scores.softmax(-1) @ values).view(len(tokens), -1)
-
+        unseen = self.unseen[:, None, None, :end].expand(n, heads, 1, end).flatten(0, 1)
         cos, sin = (x[:, filled - self.start] for x in self.later)
-        self.logits = self._read_out(self._through(tokens, (cos, sin), attend))
+        x = self.policy.embedding.weight[tokens]
+        for weights, keys, values in zip(self.weights, self.keys, self.values, strict=True):
+            attention_norm, to_qkv, out, feed_norm, gate_up, down = weights
+            made = F.rms_norm(x, (d,), attention_norm, config.eps) @ to_qkv
+            qk = torch.addcmul(made[:, : 2 * d] * cos, made[:, 2 * d : 4 * d], sin)
+            keys[..., filled] = qk[:, d:].view(n, heads, -1)
+            values[:, :, filled] = made[:, 4 * d :].view(n, heads, -1)
+            q = qk[:, :d].reshape(n * heads, 1, -1)
+            scores = torch.baddbmm(unseen, q, keys.flatten(0, 1)[..., :end], alpha=self.scale)
+            seen = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, :end])
+            x = torch.addmm(x, seen.view(n, d), out)
+            gate, up = (F.rms_norm(x, (d,), feed_norm, config.eps) @ gate_up).chunk(2, -1)
+            x = torch.addmm(x, F.silu(gate).mul_(up), down)
+        self._read_out(x)
         self.filled += 1
 
+    @torch.inference_mode()
     def pick(self, rows: Tensor) -> None:
         self.keys = [k.index_select(0, rows) for k in self.keys]
         self.values = [v.index_select(0, rows) for v in self.values]
@@ -234,14 +250,20 @@ class GPTCursor:
         if self.padded:
             self.unseen, self.later = self.unseen[rows], [x[rows] for x in self.later]
 
-    def _through(self, tokens: Tensor, rope: Rope, attend: Callable[..., Tensor]) -> Tensor:
-        """The last layer's output [M, d] for tokens [M]; `attend` is told the layer first."""
-        x = self.policy.embedding(tokens)
-        for i, block in enumerate(self.policy.blocks):
-            x = block(x, rope, partial(attend, i))
-        return x
-
-    def _read_out(self, x: Tensor) -> Tensor:
+    def _read_out(self, x: Tensor) -> None:
         """The logits [N, V] after the outputs [N, d] of the last layer."""
         x = F.rms_norm(x, (x.shape[-1],), self.policy.norm, self.policy.config.eps)
-        return x @ self.policy.embedding.weight.T
+        self.logits = x @ self.policy.embedding.weight.T
+
+
+def _weights(block: Any) -> tuple[Tensor, ...]:
+    """A block's weights in the order in which `GPTCursor.append` multiplies by them.
+
+    Those of the queries and keys are followed by the same with the halves of each head exchanged, as rotary positions
+    want them: it saves exchanging the halves of every token.
+    """
+    d = block.qkv.in_features
+    qk, v = block.qkv.weight.split([2 * d, d])
+    exchanged = qk.view(2 * block.heads, -1, d).roll(d // block.heads // 2, 1).flatten(0, 1)
+    attention = (block.attention_norm, torch.cat([qk, exchanged, v]).T, block.out.weight.T)
+    return *attention, block.feed_norm, block.gate_up.weight.T, block.down.weight.T

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from toykit.rollouts.logprobs import log_softmax
 from toykit.tasks.base import Prompts
 
 CROWDED = 0.75  # finished sequences are dropped when no more than this share of the rows is unfinished
+NUMBERS = 2**17  # random numbers that are made at once
 
 
 @dataclass(frozen=True)
@@ -141,19 +142,21 @@ def sample(
     ends = torch.tensor(stop, device=device, dtype=torch.int64)
     tokens = torch.zeros(n, horizon, dtype=torch.int64, device=device)
     logps = [torch.zeros(n, horizon, dtype=_precise(at.logits), device=device) for _ in range(1 + how.cuts)]
-    rows: Tensor | slice = slice(None)  # which completions are still drawn
+    noise = _noise(generator, (horizon, whole, at.logits.shape[-1]), logps[0])
+    rows: Tensor | None = None  # which completions are still drawn, where some are not
     live = torch.ones(n, dtype=torch.bool, device=device)
     for t in range(horizon):
         logp = log_softmax(at.logits if how.temperature in (0, 1) else at.logits / how.temperature)
         laws = [logp, how.cut(logp)] if how.cuts else [logp]
         if how.temperature:
-            noise = torch.rand(whole, logp.shape[-1], dtype=logp.dtype, device=generator.device, generator=generator)
-            token = draw(laws[-1], noise[first : first + n][rows].to(device))
+            own = next(noise)[first : first + n]
+            token = draw(laws[-1], own if rows is None else own[rows])
         else:
             token = laws[-1].argmax(-1)
-        tokens[rows, t] = token
+        at_t = (slice(None) if rows is None else rows, t)
+        tokens[at_t] = token
         for kept, law in zip(logps, laws, strict=True):
-            kept[rows, t] = law.gather(-1, token[:, None])[:, 0]
+            kept[at_t] = law.gather(-1, token[:, None])[:, 0]
         if stop:
             live &= (token[:, None] != ends).all(-1)
         left = int(live.sum()) if stop else len(live)
@@ -162,7 +165,7 @@ def sample(
         if 0 < left <= CROWDED * len(live):
             going = live.nonzero()[:, 0]
             at.pick(going)
-            token, live, rows = token[going], live[going], torch.arange(n, device=device)[rows][going]
+            token, live, rows = token[going], live[going], going if rows is None else rows[going]
         at.append(token)
     ended = (tokens[:, : t + 1, None] == ends).any(-1).long()
     mask = ended.cumsum(1) == ended
@@ -170,12 +173,25 @@ def sample(
     return Drawn(shaped[0], mask.view(shaped[0].shape), shaped[1], shaped[-1])
 
 
-def draw(logp: Tensor, noise: Tensor) -> Tensor:
+def draw(logp: Tensor, log_noise: Tensor) -> Tensor:
     """One token int64 [N] from each row of log-probabilities [N, V]: the first in an exponential race.
 
-    noise [N, V] is uniform in [0, 1): the time of token v is -log(noise_v) / p_v.
+    log_noise [N, V] are logarithms of uniform numbers: the time of token v is -log_noise_v / p_v.
     """
-    return (noise.log() / logp.exp()).argmax(-1)
+    return (log_noise / logp.exp()).argmax(-1)
+
+
+def _noise(generator: torch.Generator, shape: tuple[int, int, int], like: Tensor) -> Iterator[Tensor]:
+    """Logarithms of uniform numbers [N, V] for each of T tokens in turn, several tokens' made at once.
+
+    shape (T, N, V); the dtype and device are those of `like`.
+    """
+    t, n, v = shape
+    at_once = max(1, NUMBERS // (n * v))
+    for begin in range(0, t, at_once):
+        size = (min(at_once, t - begin), n, v)
+        made = torch.rand(size, dtype=like.dtype, device=generator.device, generator=generator)
+        yield from made.log_().to(like.device)
 
 
 def _precise(logits: Tensor) -> torch.dtype:
