@@ -122,20 +122,23 @@ def test_cutting_the_batch_changes_nothing(tricks, name, enumerated):
     rollouts = tricks.everything(*policies) if enumerated else tricks.rollouts(index, *policies)
     if enumerated:
         index = torch.arange(5).expand(2, -1)
-    prepared = PIECES[name].prepare(rollouts)
+    numbered = rollouts.with_(extras={"row": torch.arange(index.numel()).view(index.shape)})
+    prepared = PIECES[name].prepare(numbered)
     table = tricks.vocab_logp(policies[0])[torch.arange(2)[:, None], index].detach()
 
     def total(size: int | None) -> Tensor:
         vocab = table.clone().requires_grad_()
-        rows = vocab.flatten(0, 1)[:, None] if size else vocab
-        pieces, figures = list(prepared.micro(size)), []
-        for piece, part in zip(pieces, rows.split(size or len(rows)), strict=True):
+        pieces, figures, longest = list(prepared.micro(size)), [], []
+        for piece in pieces:
+            part = vocab.flatten(0, 1)[piece.rollouts.extras["row"]][:, :, : piece.rollouts.completions.shape[-1]]
+            longest.append(part.shape[2])
             logp = part.gather(-1, piece.rollouts.completions[..., None])[..., 0] * piece.rollouts.mask
             values = piece.rollouts.extras["values"] + 0.3
             loss, found = PIECES[name].loss(logp, piece, part, values)
             loss.backward()
             figures.append(torch.stack([loss.detach(), *found.values()]))
         assert len(pieces) == (math.ceil(index.numel() / size) if size else 1)
+        assert longest == sorted(longest)
         return torch.cat([torch.stack(figures).sum(0), vocab.grad.flatten()])
 
     whole = total(None)

@@ -133,3 +133,16 @@ def test_numbers_that_are_not_finite_name_the_prompt(field, value):
 def test_what_stands_where_the_mask_is_false_does_not_matter():
     logp = batch().old_logp.masked_fill(~batch().mask, math.nan)
     batch().with_(old_logp=logp, ref_logp=logp).check()
+
+
+def test_trimming_drops_what_is_padding_in_every_row():
+    rollouts = batch().with_(prompt_mask=torch.tensor([[False, True], [False, True]]))
+    short = rollouts.take(torch.tensor([0])).trim()
+    assert short.prompts.tolist() == [[1]] and short.prompt_mask.tolist() == [[True]]
+    assert short.mask.tolist() == [[[True, False, False], [True, True, False], [True, True, True]]]
+    for name in ("completions", "old_logp"):
+        assert torch.equal(getattr(short, name), getattr(rollouts, name)[:1, :, :3])
+    assert short.extras["wide"].shape == (1, 3, 3, 5) and short.extras["flag"].shape == (1, 3)
+    assert torch.equal(short.rewards, rollouts.rewards[:1]) and same(batch().trim(), batch())
+    per_token = rollouts.with_(ref_logp=rollouts.old_logp).take(torch.tensor([0])).trim()
+    assert torch.equal(per_token.ref_logp, per_token.old_logp)

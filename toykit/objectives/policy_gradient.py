@@ -65,7 +65,10 @@ class Prepared:
         return Prepared(rollouts, self.advantages[rows], weights, self.aggregate, returns)
 
     def micro(self, size: int | None) -> Iterator[Prepared]:
-        """The same batch in pieces of at most `size` completions, whose losses add up to the whole's."""
+        """The same batch in pieces of at most `size` completions, whose losses add up to the whole's.
+
+        Completions of one length go together, and a piece is no longer than its longest.
+        """
         b, g = self.rollouts.rewards.shape
         if size is None or size >= b * g:
             yield self
@@ -73,9 +76,11 @@ class Prepared:
         flat = self.rollouts.flat()
         advantages, weights = (x.flatten(0, 1)[:, None] for x in (self.advantages, self.token_weights))
         returns = None if self.returns is None else self.returns.flatten(0, 1)[:, None]
-        for rows in torch.arange(b * g, device=flat.mask.device).split(size):
-            part = None if returns is None else returns[rows]
-            yield Prepared(flat.take(rows), advantages[rows], weights[rows], self.aggregate, part)
+        for rows in flat.lengths[:, 0].argsort(stable=True).split(size):
+            piece = flat.take(rows).trim()
+            t = piece.completions.shape[-1]
+            part = None if returns is None else returns[rows, :, :t]
+            yield Prepared(piece, advantages[rows, :, :t], weights[rows, :, :t], self.aggregate, part)
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,19 @@ class Rollouts:
                 changed[name] = value.flatten(0, 1)[:, None]
         return replace(self, **changed, extras=self._extras(lambda v: v.flatten(0, 1)[:, None]))
 
+    def trim(self) -> Rollouts:
+        """Without the columns that are padding in every row, of prompts and of completions."""
+        t, p = int(self.lengths.max()), int(self.prompt_mask.sum(-1).max())
+        whole = self.completions.shape[-1]
+
+        def cut(v: Tensor) -> Tensor:
+            return v[:, :, :t] if v.dim() > 2 and v.shape[2] == whole else v
+
+        changed: dict[str, Any] = {k: cut(v) for k, v in self._tensors().items()}
+        for name in ("prompts", "prompt_mask"):
+            changed[name] = changed[name][:, self.prompts.shape[1] - p :]
+        return replace(self, **changed, extras=self._extras(cut))
+
     @staticmethod
     def cat(parts: Sequence[Rollouts]) -> Rollouts:
         """The prompts of several batches as one; what is per token [B, G, T, ...] is padded to the longest."""
