@@ -20,6 +20,7 @@ HERE = {name: b for name, b in BENCHMARKS.items() if all(map(installed, b.needs)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # of one peer about another
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of torch.compile
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs_and_gives_a_ratio_only_against_a_peer_that_ran(name):
     found = run(BENCHMARKS[name], "tiny")

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor
 
 from toykit.policies import GPT, GPTConfig
 from toykit.policies.gpt import rotate
-from toykit.rollouts import token_logps
+from toykit.rollouts import sample, token_logps
+from toykit.tasks import Prompts
 
 SMALL = GPTConfig(vocab_size=11, context=16, layers=2, width=16, heads=2, hidden=24)
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -134,3 +137,21 @@ def test_sizes_are_checked():
         GPTConfig(vocab_size=4, layers=0)
     with pytest.raises(ValueError, match="width must be a multiple of twice heads, got width 20 and heads 4"):
         GPTConfig(vocab_size=4, width=20)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of torch.compile itself
+def test_a_compiled_gpt_draws_and_learns_the_same(gpt):
+    """Compiled without the code generator, which takes long: what is traced is what is computed."""
+    tokens, mask = ragged()
+    prompts = Prompts(torch.arange(3), tokens, mask)
+    stop, programs = (3, 4), [gpt, copy.deepcopy(gpt)]
+    programs[1].compile(backend="eager")
+    found = []
+    for policy in programs:
+        drawn = sample(policy, prompts, 4, 6, stop, torch.Generator().manual_seed(0))
+        loss = token_logps(policy, tokens, mask, drawn.tokens, drawn.mask).sum()
+        found.append((drawn, torch.autograd.grad(loss, list(policy.parameters()))))
+    (drawn, gradient), (again, same) = found
+    assert torch.equal(drawn.tokens, again.tokens) and drawn.mask.sum(-1).unique().numel() > 1
+    assert close(gpt, drawn.logp, again.logp)
+    assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-4) for a, b in zip(gradient, same, strict=True))

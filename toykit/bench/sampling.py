@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from toykit.bench.base import TINY, Benchmark, Case
 from toykit.bench.sevens import Sevens
+from toykit.bench.step import compile_for
 from toykit.policies import GPT, GPTConfig, export
 from toykit.rollouts import Sampling, sample
 from toykit.tasks.base import Prompts
@@ -79,9 +81,11 @@ def hub_model(size: str) -> nn.Module:
         return Qwen3ForCausalLM(config).eval()
 
 
-def _gpt_cases(size: str, peer: bool) -> list[Case]:
+def _gpt_cases(size: str, peer: bool, compiled: bool = False) -> list[Case]:
     policy = small_gpt()
     model = export(policy) if peer else None
+    if compiled:
+        compile_for(policy, size)
     batches, lengths = ((2,), (3, 4)) if size == TINY else (BATCHES, LENGTHS)
     return [case(policy, model, batch, length) for batch in batches for length in lengths]
 
@@ -99,6 +103,13 @@ SAMPLING = (
         "transformers generate",
         2.0,
         _gpt_cases,
+    ),
+    Benchmark(
+        "sampling_vs_generate_compiled",
+        "the same, our policy compiled",
+        "transformers generate",
+        4.0,
+        partial(_gpt_cases, compiled=True),
     ),
     Benchmark(
         "sampling_hub",

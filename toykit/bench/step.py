@@ -85,16 +85,23 @@ def peer_model(policy: GPT) -> Any:
     return model
 
 
-def _against_trl(prompts: int) -> Callable[[str, bool], list[Case]]:
+def _against_trl(prompts: int, compiled: bool = False) -> Callable[[str, bool], list[Case]]:
     def prepare(size: str, peer: bool) -> list[Case]:
         n = 2 if size == TINY else prompts
         policy, step, close = GPT(model_config(size)), None, nothing
+        if compiled:
+            compile_for(policy, size)
         if peer:
             model = peer_model(policy)
             step, close = stepped(lambda folder: trl_trainer(model, n, folder))
         return [Case("", trainer(policy, n).step, step, close=close)]
 
     return prepare
+
+
+def compile_for(policy: GPT, size: str) -> None:
+    """Compiles a policy; at the tiny size without the code generator, which takes half a minute."""
+    policy.compile(**{"backend": "eager"} if size == TINY else {})
 
 
 def forward_products(config: GPTConfig, tokens: int, read_out: int) -> list[Product]:
@@ -156,6 +163,14 @@ STEP = (
         "TRL GRPOTrainer",
         2.5,
         _against_trl(16),
+        needs=TRL,
+    ),
+    Benchmark(
+        "grpo_step_vs_trl_compiled",
+        "the same, our policy compiled",
+        "TRL GRPOTrainer",
+        4.0,
+        _against_trl(16, compiled=True),
         needs=TRL,
     ),
     Benchmark(

@@ -6,7 +6,7 @@ turns it into a transformers LlamaForCausalLM by renaming its weights.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -80,6 +80,7 @@ class GPT(nn.Module):
         """Weights are N(0, 0.02^2), residual outputs scaled by 1/sqrt(2 layers), drawn with a generator of `seed`."""
         super().__init__()
         self.config, self.vocab_size, self.context = config, config.vocab_size, config.context
+        self.decode = decode
         self.embedding = nn.Embedding(config.vocab_size, config.width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.norm = nn.Parameter(torch.ones(config.width))
@@ -122,6 +123,16 @@ class GPT(nn.Module):
         for block in self.blocks:
             x = block(x, rope, attend)
         return F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps).view(n, length, -1)
+
+    def compile(self, **options: Any) -> None:
+        """Compiles the forward pass, as every module's `compile` does, and the drawing of completions.
+
+        `options` are those of torch.compile. It takes half a minute for each new batch size and length: an option for
+        long runs of one shape.
+        """
+        options = {"dynamic": False} | options
+        super().compile(**options)
+        self.decode = torch.compile(decode, **options)
 
     def prefers_one_row(self, prompt: int, group: int, rest: int) -> bool:
         """Whether a prompt and its whole group, with `rest` tokens of each completion, are less work as one row of
@@ -187,10 +198,9 @@ class GPTCursor:
                 f"prompts must fit the context: {length} prompt tokens and room for {room} more, "
                 f"the context is {policy.context}"
             )
-        self.policy, self.start, self.filled = policy, length, length
+        self.policy, self.filled, self.fixed_shapes = policy, length, policy.decode is not decode
         config, like = policy.config, policy.embedding.weight
-        width = config.width // config.heads
-        self.scale, self.padded = width**-0.5, not bool(mask.all())
+        width, self.padded = config.width // config.heads, not bool(mask.all())
         room_for = -(-(length + room) // LANES) * LANES
         shape = (n, config.heads, width, room_for)
         self.keys = [like.new_zeros(shape) for _ in policy.blocks]
@@ -199,7 +209,7 @@ class GPTCursor:
         self.unseen = like.new_full((len(known), room_for), -torch.inf)
         self.unseen[:, :length].masked_fill_(known, 0.0)
         at = places(known)
-        later = at[:, -1:] + 1 + torch.arange(room, device=at.device)
+        later = at[:, -1:] - (length - 1) + torch.arange(length + room, device=at.device)  # of every place in the cache
         self.later = [x.expand(-1, 2, config.heads, -1).reshape(*later.shape, -1) for x in policy.rope(later.flatten())]
         self.weights = [_weights(block) for block in policy.blocks]
         self._read(tokens, at.expand(n, length), attended(known)[:, None] if self.padded else None)
@@ -216,30 +226,16 @@ class GPTCursor:
         x, rope = self.policy.embedding(tokens).flatten(0, 1), self.policy.rope(at.flatten())
         for i, block in enumerate(self.policy.blocks):
             x = block(x, rope, partial(attend, i))
-        self._read_out(x.unflatten(0, tokens.shape)[:, -1])
+        x = F.rms_norm(x.unflatten(0, tokens.shape)[:, -1], (x.shape[-1],), self.policy.norm, self.policy.config.eps)
+        self.logits = x @ self.policy.embedding.weight.T
 
     @torch.inference_mode()
     def append(self, tokens: Tensor) -> None:
-        """What `Block.forward` does for one token of each sequence, in as few operations as possible."""
-        (n,), config, filled = tokens.shape, self.policy.config, self.filled
-        d, heads, end = config.width, config.heads, (filled // LANES + 1) * LANES
-        self.unseen[:, filled] = 0.0
-        unseen = self.unseen[:, None, None, :end].expand(n, heads, 1, end).flatten(0, 1)
-        cos, sin = (x[:, filled - self.start] for x in self.later)
-        x = self.policy.embedding.weight[tokens]
-        for weights, keys, values in zip(self.weights, self.keys, self.values, strict=True):
-            attention_norm, to_qkv, out, feed_norm, gate_up, down = weights
-            made = F.rms_norm(x, (d,), attention_norm, config.eps) @ to_qkv
-            qk = torch.addcmul(made[:, : 2 * d] * cos, made[:, 2 * d : 4 * d], sin)
-            keys[..., filled] = qk[:, d:].view(n, heads, -1)
-            values[:, :, filled] = made[:, 4 * d :].view(n, heads, -1)
-            q = qk[:, :d].reshape(n * heads, 1, -1)
-            scores = torch.baddbmm(unseen, q, keys.flatten(0, 1)[..., :end], alpha=self.scale)
-            seen = torch.bmm(scores.softmax(-1), values.flatten(0, 1)[:, :end])
-            x = torch.addmm(x, seen.view(n, d), out)
-            gate, up = (F.rms_norm(x, (d,), feed_norm, config.eps) @ gate_up).chunk(2, -1)
-            x = torch.addmm(x, F.silu(gate).mul_(up), down)
-        self._read_out(x)
+        at = torch.tensor([self.filled], device=tokens.device)
+        end = self.unseen.shape[1] if self.fixed_shapes else (self.filled // LANES + 1) * LANES
+        config, embedding, norm = self.policy.config, self.policy.embedding.weight, self.policy.norm
+        cache = (self.keys, self.values, self.unseen)
+        self.logits = self.policy.decode(tokens, at, self.later, end, cache, self.weights, embedding, norm, config)
         self.filled += 1
 
     @torch.inference_mode()
@@ -250,14 +246,43 @@ class GPTCursor:
         if self.padded:
             self.unseen, self.later = self.unseen[rows], [x[rows] for x in self.later]
 
-    def _read_out(self, x: Tensor) -> None:
-        """The logits [N, V] after the outputs [N, d] of the last layer."""
-        x = F.rms_norm(x, (x.shape[-1],), self.policy.norm, self.policy.config.eps)
-        self.logits = x @ self.policy.embedding.weight.T
+
+def decode(
+    tokens: Tensor,
+    at: Tensor,
+    later: Sequence[Tensor],
+    end: int,
+    cache: tuple[Sequence[Tensor], Sequence[Tensor], Tensor],
+    weights: Sequence[tuple[Tensor, ...]],
+    embedding: Tensor,
+    norm: Tensor,
+    config: GPTConfig,
+) -> Tensor:
+    """What the layers do, for the `at`-th [1] token of each sequence, in as few operations as possible: logits [N, V].
+
+    The cache's first `end` places are attended to. Its buffers, and what is `unseen` there, are changed in place.
+    """
+    keys, values, unseen = cache
+    (n,), d, heads = tokens.shape, config.width, config.heads
+    unseen.index_fill_(1, at, 0.0)
+    bias = unseen[:, None, None, :end].expand(n, heads, 1, end).flatten(0, 1)
+    cos, sin = (x.index_select(1, at)[:, 0] for x in later)
+    x = embedding[tokens]
+    for i, (attention_norm, to_qkv, out, feed_norm, gate_up, down) in enumerate(weights):
+        made = F.rms_norm(x, (d,), attention_norm, config.eps) @ to_qkv
+        qk = torch.addcmul(made[:, : 2 * d] * cos, made[:, 2 * d : 4 * d], sin)
+        keys[i].index_copy_(3, at, qk[:, d:].view(n, heads, -1, 1))
+        values[i].index_copy_(2, at, made[:, 4 * d :].view(n, heads, 1, -1))
+        q = qk[:, :d].reshape(n * heads, 1, -1)
+        scores = torch.baddbmm(bias, q, keys[i].flatten(0, 1)[..., :end], alpha=(d // heads) ** -0.5)
+        x = torch.addmm(x, torch.bmm(scores.softmax(-1), values[i].flatten(0, 1)[:, :end]).view(n, d), out)
+        gate, up = (F.rms_norm(x, (d,), feed_norm, config.eps) @ gate_up).chunk(2, -1)
+        x = torch.addmm(x, F.silu(gate).mul_(up), down)
+    return F.rms_norm(x, (d,), norm, config.eps) @ embedding.T
 
 
 def _weights(block: Any) -> tuple[Tensor, ...]:
-    """A block's weights in the order in which `GPTCursor.append` multiplies by them.
+    """A block's weights in the order in which `decode` multiplies by them.
 
     Those of the queries and keys are followed by the same with the halves of each head exchanged, as rotary positions
     want them: it saves exchanging the halves of every token.

@@ -162,7 +162,7 @@ def sample(
         left = int(live.sum()) if stop else len(live)
         if t + 1 == horizon or not share.anyone(left > 0):
             break
-        if 0 < left <= CROWDED * len(live):
+        if 0 < left <= CROWDED * len(live) and not getattr(at, "fixed_shapes", False):
             going = live.nonzero()[:, 0]
             at.pick(going)
             token, live, rows = token[going], live[going], going if rows is None else rows[going]
