@@ -9,12 +9,12 @@ import torch
 
 from toykit.bench import BENCHMARKS, KEYS, explorers, pretraining, run, sampling, step
 from toykit.bench import exact as exact_bench
-from toykit.bench.machine import installed, memory, peak_memory, versions
 from toykit.bench.sevens import Sevens
 from toykit.exact import leaf_log_probs, log_evidence
 from toykit.lessons.registry import modules
 from toykit.policies import GPT, GPTConfig, export
 from toykit.rollouts import token_logps
+from toykit.training.machine import installed, memory, peak_memory, versions
 
 HERE = {name: b for name, b in BENCHMARKS.items() if all(map(installed, b.needs))}
 

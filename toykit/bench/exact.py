@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from toykit.bench.base import TINY, Benchmark, Case
-from toykit.bench.machine import peak_memory
 from toykit.exact import ascend, kl, leaf_log_probs, policy_gradient, posterior
 from toykit.tasks.tree import Tree
+from toykit.training.machine import peak_memory
 
 BETA = 0.5
 SETTINGS, STEPS = 256, 500

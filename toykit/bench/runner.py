@@ -12,7 +12,7 @@ import torch
 
 from toykit._checks import at_least, one_of
 from toykit.bench.base import FULL, SIZES, Benchmark, Case
-from toykit.bench.machine import installed, versions
+from toykit.training.machine import installed, versions
 
 LEAST_RUNS = 5
 Clock = Callable[[], float]

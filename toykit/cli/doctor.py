@@ -57,20 +57,20 @@ def report() -> dict[str, Any]:
 
 def missing(packages: tuple[str, ...]) -> list[str]:
     """Which of these distributions are not installed; nothing is imported."""
-    from toykit.bench.machine import versions
+    from toykit.training.machine import versions
 
     found = versions(packages)
     return [name for name in packages if found[name] is None]
 
 
 def _versions() -> dict[str, str | None]:
-    from toykit.bench.machine import versions
+    from toykit.training.machine import versions
 
     return versions(CORE)
 
 
 def _memory() -> dict[str, int | None]:
-    from toykit.bench.machine import memory
+    from toykit.training.machine import memory
 
     return memory()
 
@@ -89,7 +89,7 @@ def _device() -> dict[str, Any]:
 
 
 def _threads() -> dict[str, Any]:
-    from toykit.bench.machine import cores
+    from toykit.training.machine import cores
 
     found: dict[str, Any] = {"processors": cores(), "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS"), "torch": None}
     try:

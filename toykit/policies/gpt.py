@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from toykit._checks import at_least
 from toykit.policies.base import Output, places
@@ -75,6 +76,7 @@ class GPT(nn.Module):
 
     speed: Tensor
     sees_pairs = True  # takes a mask [N, L, L] of which tokens each token sees
+    recompute = False  # makes a block's activations again in the backward pass instead of keeping them
 
     def __init__(self, config: GPTConfig, seed: int = 0) -> None:
         """Weights are N(0, 0.02^2), residual outputs scaled by 1/sqrt(2 layers), drawn with a generator of `seed`."""
@@ -121,7 +123,10 @@ class GPT(nn.Module):
         attend = among(n, None if attention_mask is None else attention_mask[:, None])
         x, rope = self.embedding(input_ids).flatten(0, 1), self.rope(position_ids.expand(n, length).flatten())
         for block in self.blocks:
-            x = block(x, rope, attend)
+            if self.recompute:
+                x = checkpoint(block, x, rope, attend, use_reentrant=False)
+            else:
+                x = block(x, rope, attend)
         return F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps).view(n, length, -1)
 
     def compile(self, **options: Any) -> None:

@@ -1,0 +1,91 @@
+"""Activations that are made again, and what a run that does not fit says."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.rollouts import Sampled, token_logps
+from toykit.tasks import ChainSum, Operator
+from toykit.training.memory import explained, recomputing
+
+TASK = ChainSum(n_train=6)
+
+
+def gpt() -> nn.Module:
+    return GPT(GPTConfig(TASK.vocab.size, width=16, heads=2, hidden=16)).double()
+
+
+def qwen3() -> nn.Module:
+    from toykit.lessons.llm import qwen3
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    return qwen3(TASK, sizes).double().eval()
+
+
+def calls_of_layers(policy: nn.Module) -> list[str]:
+    """Filled with "call" whenever a part of the first layer begins to compute."""
+    calls: list[str] = []
+    part = policy.model.layers[0].mlp if hasattr(policy, "model") else policy.blocks[0]
+    part.register_forward_pre_hook(lambda *_: calls.append("call"))
+    return calls
+
+
+@pytest.mark.parametrize("make", [gpt, qwen3])
+def test_recomputing_changes_nothing_but_the_work(make):
+    policy = make()
+    made = Sampled(3)(policy, TASK, TASK.prompts(), torch.Generator().manual_seed(0))
+    batch = (made.prompts, made.prompt_mask, made.completions, made.mask)
+    calls, found = calls_of_layers(policy), []
+    for again in (False, True):
+        calls.clear()
+        policy.zero_grad()
+        if again:
+            with recomputing(policy):
+                token_logps(policy, *batch).sum().backward()
+                assert not any(m.training for m in policy.modules() if isinstance(m, nn.Dropout))
+        else:
+            token_logps(policy, *batch).sum().backward()
+        found.append([p.grad.clone() for p in policy.parameters()])
+        assert len(calls) == 1 + again
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-12)
+    assert not any(m.training for m in policy.modules())
+    again = Sampled(3)(policy, TASK, TASK.prompts(), torch.Generator().manual_seed(0))
+    assert torch.equal(again.completions, made.completions)
+
+
+def test_a_table_has_no_layers_to_recompute():
+    task = Operator(n_train=2)
+    said = "recompute must be False for a TabularLM, which has no layers to recompute"
+    with pytest.raises(ValueError, match=said), recomputing(TabularLM.of(task, "prefix")):
+        pass
+
+
+NEEDS = r"memory of cpu must hold the step, which needs {}: it has .* GiB, of which .* are free; use less"
+
+
+@pytest.mark.parametrize(
+    ("error", "needed"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has"), "2.00 GiB more"),
+        (RuntimeError("can't allocate memory: you tried to allocate 17179869184 bytes."), "16.00 GiB more"),
+        (torch.OutOfMemoryError("CUDA error: out of memory"), "more"),
+    ],
+)
+def test_what_does_not_fit_says_what_was_needed_and_what_to_change(error: RuntimeError, needed: str):
+    with pytest.raises(MemoryError, match=NEEDS.format(needed)), explained(torch.device("cpu"), "use less"):
+        raise error
+
+
+def test_another_error_is_left_as_it_is():
+    with pytest.raises(RuntimeError, match="another trouble"), explained(torch.device("cpu"), "use less"):
+        raise RuntimeError("another trouble")
+
+
+def test_an_allocation_that_cannot_be_had_on_this_machine():
+    needed = NEEDS.format("4194304.00 GiB more")
+    with pytest.raises(MemoryError, match=needed), explained(torch.device("cpu"), "use less"):
+        torch.empty(2**52, dtype=torch.uint8)
