@@ -15,7 +15,7 @@ TASK = ChainSum(n_train=6)
 
 
 def gpt() -> nn.Module:
-    return GPT(GPTConfig(TASK.vocab.size, width=16, heads=2, hidden=16)).double()
+    return GPT(GPTConfig(TASK.vocab.size, width=16, heads=2, hidden=16)).double().eval()
 
 
 def qwen3() -> nn.Module:
