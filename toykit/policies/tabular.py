@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toykit._checks import one_of, shape
 from toykit.policies.base import FORBIDDEN_LOGIT, Output
 from toykit.tasks.base import Prompts, Task
-from toykit.tasks.tree import FORBIDDEN, Tree
+from toykit.tasks.tree import Tree
 
 ENTRY_LIMIT = 100_000_000  # of the automaton that reads prompts and completions, 8 bytes each
 SHARING = ("prefix", "position", "bigram", "stationary", "features")
@@ -81,12 +81,11 @@ class TabularLM(nn.Module):
         rows[first:] = (row[None] + per_prompt * torch.arange(x)[:, None]).flatten()
         node[first:] = torch.arange(n).repeat(x)
         whose[first:] = torch.arange(x).repeat_interleave(n)
-        forbidden = tree.child == FORBIDDEN
         self.register_buffer("move", move)
         self.register_buffer("rows", rows)
         self.register_buffer("node", node)
         self.register_buffer("whose", whose)
-        self.register_buffer("forbidden", forbidden if bool(forbidden.any()) else None)
+        self.register_buffer("forbidden", None if tree.forbidden is None else tree.forbidden.clone())
         self.register_buffer("features", None if features is None else features.to(dtype))
         size: tuple[int, ...] = (n_rows, tree.n_actions) if per_prompt == 0 else (x * n_rows, tree.n_actions)
         if features is not None:
@@ -168,7 +167,8 @@ def _rows(tree: Tree, sharing: str) -> tuple[Tensor, int]:
         row[tree.child[parent, token]] = 1 + token
         return row, 1 + tree.n_actions
     depth = torch.zeros(tree.n_nodes, dtype=torch.int64)
-    depth[tree.nodes[tree.mask]] = torch.arange(tree.horizon).expand_as(tree.mask)[tree.mask]
+    for t, level in enumerate(tree.levels):
+        depth[level.nodes] = t
     return depth, tree.horizon
 
 

@@ -140,19 +140,15 @@ def _tempered(logits: Tensor, temperature: float) -> Tensor:
 @torch.no_grad()
 def node_logps(policy: nn.Module, prompts: Prompts, tree: Tree) -> Tensor:
     """Log-probabilities [B, N, V] of the next token at every node of the tree, each prefix evaluated once."""
-    child = tree.child.to(prompts.tokens.device)
-    at = cursor(policy, prompts.tokens, prompts.mask, tree.horizon)
-    b, first, found = len(prompts), 0, []
-    n = 1
-    while n:
-        logp = log_softmax(at.logits)
-        found.append(logp.view(b, n, -1))
-        parent, token = (child[first : first + n] >= 0).nonzero(as_tuple=True)
-        first, rows = first + n, torch.arange(b, device=child.device)[:, None] * n + parent
-        n = len(parent)
-        if n:
-            at.pick(rows.flatten())
-            at.append(token.repeat(b))
+    b, v, device = len(prompts), tree.n_actions, prompts.tokens.device
+    at, found = cursor(policy, prompts.tokens, prompts.mask, tree.horizon), []
+    for level in tree.levels:
+        n = level.nodes.stop - level.nodes.start
+        found.append(log_softmax(at.logits).view(b, n, -1))
+        on = torch.arange(n * v, device=device)[level.on]
+        if len(on):
+            at.pick((torch.arange(b, device=device)[:, None] * n + on // v).flatten())
+            at.append((on % v).repeat(b))
     return torch.cat(found, 1)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import at_least
+from toykit.tasks.levels import Level, as_run, down, up_
 
 LEAF = -1  # `child` entry: the completion ends with this token
 FORBIDDEN = -2  # `child` entry: this token may not follow
@@ -97,44 +98,35 @@ class Tree:
             )
 
     @cached_property
-    def _walk(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(child [N, V], leaf tokens [L, T], leaf mask [L, T], leaf nodes [L, T]), level by level."""
+    def _walk(self) -> tuple[Tensor, tuple[Level, ...]]:
+        """(child [N, V], levels), depth by depth."""
         self.check_size()
-        keep = None if self.only is None else {c[: t + 1] for c in self.only for t in range(len(c))}
-        v, ends = self.n_actions, torch.zeros(self.n_actions, dtype=torch.bool)
-        ends[list(self.stop)] = True
-        nodes = torch.zeros(1, 0, dtype=torch.int64)  # tokens of this level's nodes
-        paths = torch.zeros(1, 0, dtype=torch.int64)  # node before each of these tokens
-        first, children, leaves = 0, [], []
+        stops = torch.zeros(self.n_actions, dtype=torch.bool)
+        stops[list(self.stop)] = True
+        first, n, children, levels = 0, 1, [], []
         for t in range(self.horizon):
-            n = nodes.shape[0]
-            at = torch.arange(n).repeat_interleave(v)
-            token = torch.arange(v).repeat(n)
-            grown = torch.cat([nodes[at], token[:, None]], 1)
-            path = torch.cat([paths[at], first + at[:, None]], 1)
-            allowed = torch.ones(n * v, dtype=torch.bool)
-            if keep is not None:
-                allowed = torch.tensor([tuple(row) in keep for row in grown.tolist()], dtype=torch.bool)
-            leaf = ends[token] | (t + 1 == self.horizon)
-            goes = allowed & ~leaf
-            child = torch.full((n * v,), FORBIDDEN)
-            child[allowed & leaf] = LEAF
-            child[goes] = first + n + torch.arange(int(goes.sum()))
-            children.append(child.view(n, v))
-            leaves.append((grown[allowed & leaf], path[allowed & leaf]))
-            nodes, paths, first = grown[goes], path[goes], first + n
-        tokens, mask, before = (
-            torch.cat([torch.nn.functional.pad(x, (0, self.horizon - x.shape[1]), value=fill) for x in parts])
-            for parts, fill in (
-                ([a for a, _ in leaves], 0),
-                ([torch.ones_like(a) for a, _ in leaves], 0),
-                ([b for _, b in leaves], 0),
-            )
-        )
-        order = torch.arange(tokens.shape[0])
-        for t in reversed(range(self.horizon)):  # stable sorts from the last token make the order lexicographic
-            order = order[torch.sort(tokens[order, t], stable=True).indices]
-        return torch.cat(children), tokens[order], mask[order].bool(), before[order]
+            allowed = self._allowed(t, n)
+            ends = allowed & (stops | (t + 1 == self.horizon))
+            child = torch.full((n, self.n_actions), FORBIDDEN)
+            child[ends] = LEAF
+            on = (allowed & ~ends).flatten().nonzero()[:, 0]
+            child.view(-1)[on] = torch.arange(first + n, first + n + len(on))
+            children.append(child)
+            levels.append(Level(slice(first, first + n), as_run(on)))
+            first, n = first + n, len(on)
+            if n == 0:
+                break
+        return torch.cat(children), tuple(levels)
+
+    def _allowed(self, t: int, n: int) -> Tensor:
+        """bool [n, V]: the tokens that may follow at the n nodes of depth t."""
+        if self.only is None:
+            return torch.ones(n, self.n_actions, dtype=torch.bool)
+        longer = [c for c in self.only if len(c) > t]
+        node = {prefix: i for i, prefix in enumerate(sorted({c[:t] for c in longer}))}
+        allowed = torch.zeros(n, self.n_actions, dtype=torch.bool)
+        allowed[[node[c[:t]] for c in longer], [c[t] for c in longer]] = True
+        return allowed
 
     @property
     def child(self) -> Tensor:
@@ -142,19 +134,57 @@ class Tree:
         return self._walk[0]
 
     @property
-    def tokens(self) -> Tensor:
-        """int64 [L, T]: every completion, in lexicographic order, padded with 0."""
+    def levels(self) -> tuple[Level, ...]:
+        """The nodes of each depth that has any, from the root down."""
         return self._walk[1]
 
-    @property
+    @cached_property
+    def forbidden(self) -> Tensor | None:
+        """bool [N, V]: True where a token may not follow; None where every token may at every node."""
+        forbidden = self.child == FORBIDDEN
+        return forbidden if bool(forbidden.any()) else None
+
+    @cached_property
+    def ends(self) -> slice | Tensor:
+        """int64 [L]: where in a table [N, V], flattened, each completion ends; a slice in a full tree."""
+        leaf, below = self.child == LEAF, self._below()
+        before = below.cumsum(1) - below  # completions of the same node that come earlier in lexicographic order
+        rank = before + down(self.levels, before)[:, None]
+        ends = torch.empty(int(leaf.sum()), dtype=torch.int64)
+        ends[rank[leaf]] = leaf.flatten().nonzero()[:, 0]
+        return as_run(ends)
+
+    @cached_property
+    def places(self) -> Tensor:
+        """int64 [L, T]: where in a table [N, V], flattened, each completion's tokens stand (0 where masked)."""
+        at, below = torch.arange(self.child.numel()).view_as(self.child), self._below()
+        last = at.flatten()[self.ends]
+        places = torch.zeros(len(last), self.horizon, dtype=torch.int64)
+        for t, level in enumerate(self.levels):  # the completions of a place follow each other
+            here = last >= at[level.nodes.start, 0]
+            places[here, t] = at[level.nodes].flatten().repeat_interleave(below[level.nodes].flatten())
+        return places
+
+    def _below(self) -> Tensor:
+        """int64 [N, V]: how many completions pass through each node and token."""
+        return up_(self.levels, (self.child == LEAF).long())
+
+    @cached_property
+    def tokens(self) -> Tensor:
+        """int64 [L, T]: every completion, in lexicographic order, padded with 0."""
+        return self.places % self.n_actions
+
+    @cached_property
     def mask(self) -> Tensor:
         """bool [L, T]: True on the tokens of each completion."""
-        return self._walk[2]
+        mask = self.places > 0
+        mask[:, 0] = True  # only a first token may stand in place 0
+        return mask
 
-    @property
+    @cached_property
     def nodes(self) -> Tensor:
         """int64 [L, T]: the node at which each token is chosen (0 where masked)."""
-        return self._walk[3]
+        return self.places // self.n_actions
 
     def index(self, completions: Tensor, mask: Tensor) -> Tensor:
         """Which leaf [...] each completion [..., T] is; raises ValueError for one that is not in the tree.
@@ -194,6 +224,5 @@ class Tree:
     def _slot(self) -> Tensor:
         """int64 [N, V]: the leaf that ends here, -1 elsewhere."""
         slot = torch.full_like(self.child, -1)
-        last = self.mask.sum(1, keepdim=True) - 1
-        slot[self.nodes.gather(1, last)[:, 0], self.tokens.gather(1, last)[:, 0]] = torch.arange(self.tokens.shape[0])
+        slot.view(-1)[self.ends] = torch.arange(self.n_leaves)
         return slot
