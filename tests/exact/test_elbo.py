@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toykit.exact import elbo, entropy, js, kl, posterior, total_variation
+from toykit.exact import _laws, elbo, entropy, js, kl, posterior, total_variation
+from toykit.objectives.divergences import divergence
 
 
 def draw(seed, *shape):
@@ -78,3 +79,29 @@ def test_pinsker_and_symmetry(seed):
 def test_logits_in_place_of_log_probabilities_are_refused():
     with pytest.raises(ValueError, match="log_q must be log-probabilities that sum to 1.*got a sum of 2"):
         kl(torch.tensor([0.5, 0.5]).log(), torch.zeros(2))
+
+
+@settings(deadline=None)
+@given(seed=st.integers(0, 10_000), block=st.integers(1, 8))
+def test_long_laws_are_summed_in_blocks(seed, block):
+    p, q, _ = draw(seed, 3, 7)
+    p[0, :3], q[1, 4] = -math.inf, -math.inf
+    p, q = p.log_softmax(-1).requires_grad_(), q.log_softmax(-1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_laws, "BLOCK", block)
+        found, law = kl(p, q), entropy(p)
+        with pytest.raises(ValueError, match="log_p must be .* got a sum of 7"):
+            kl(torch.zeros(7), q[0])
+    torch.testing.assert_close(found, divergence("reverse_kl").value(p, q))
+    torch.testing.assert_close(law, torch.special.entr(p.exp()).sum(-1))
+    assert found[1] == math.inf
+    expected = divergence("reverse_kl").value(p[::2], q[::2]).sum()
+    ours, theirs = (torch.autograd.grad(x, p)[0][::2] for x in (found[::2].sum(), expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_mass_that_underflows_is_mass_and_its_absence_is_infinitely_far():
+    p = torch.tensor([0.0, -800.0], dtype=torch.float64)
+    q = torch.tensor([0.0, -math.inf], dtype=torch.float64)
+    assert kl(p, q).item() == math.inf
+    assert kl(q, p).item() == 0.0

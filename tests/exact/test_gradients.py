@@ -3,10 +3,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from toykit.exact import (
     fisher,
     leaf_log_probs,
+    likelihood_gradient,
     natural_gradient,
     node_log_probs,
     policy_gradient,
@@ -20,6 +23,14 @@ TREES = {
     "stop": Tree(3, 4, stop=(2,)),
     "only": Tree.of([(0,), (1, 0), (1, 1, 0), (1, 1, 1), (2,)]),
 }
+
+
+def by_completion(tree, logits):
+    """log pi [..., L] completion by completion, from torch's own log_softmax."""
+    log_p = logits if tree.forbidden is None else logits.masked_fill(tree.forbidden, -torch.inf)
+    log_p = log_p.log_softmax(-1)
+    rows = zip(tree.nodes, tree.tokens, tree.mask, strict=True)
+    return torch.stack([log_p[..., node[keep], token[keep]].sum(-1) for node, token, keep in rows], -1)
 
 
 def draw(tree, seed, *lead):
@@ -44,6 +55,63 @@ def test_leaf_probabilities_sum_to_one_and_are_products_along_the_path(name):
         if keep
     ]
     assert log_p[1, leaf].item() == pytest.approx(sum(path), abs=1e-14)
+
+
+LEADS = st.sampled_from([((), ()), ((2,), (2,)), ((), (3,)), ((2, 1), (3,)), ((3,), ()), ((0,), ())])
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.sampled_from(sorted(TREES)), st.integers(0, 1000), LEADS)
+def test_values_and_gradients_are_those_of_a_sum_over_completions(name, seed, leads):
+    """Also where only the logits or only the values have leading axes, and one order of differentiation further."""
+    tree, (lead, values_lead) = TREES[name], leads
+    logits = draw(tree, seed, *lead)[0].requires_grad_()
+    values = draw(tree, seed + 1, *values_lead)[1].requires_grad_()
+    log_p = by_completion(tree, logits)
+    torch.testing.assert_close(leaf_log_probs(tree, logits), log_p)
+    wanted = (log_p.exp() * values).sum(-1)
+    found = policy_gradient(tree, logits, values)
+    assert found.shape == (*wanted.shape, *tree.child.shape)
+    total = found.sum_to_size(logits.shape)
+    (expected,) = torch.autograd.grad(wanted.sum(), logits, create_graph=True)
+    torch.testing.assert_close(total, expected)
+    (pulled,) = torch.autograd.grad((log_p * values).sum(), logits, retain_graph=True)
+    likelihood = likelihood_gradient(tree, logits, values)
+    torch.testing.assert_close(likelihood.sum_to_size(logits.shape), pulled)
+    ours, theirs = (torch.autograd.grad(g.square().sum(), (logits, values)) for g in (total, expected))
+    torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_the_more_accurate_of_two_types_is_kept(name):
+    tree = TREES[name]
+    logits, values = draw(tree, 10, 2)
+    assert leaf_log_probs(tree, logits.float()).dtype == torch.float32
+    for gradient in (policy_gradient, natural_gradient, likelihood_gradient):
+        exact, mixed = gradient(tree, logits, values), gradient(tree, logits.float(), values)
+        assert mixed.dtype == torch.float64
+        assert torch.allclose(mixed, exact, atol=1e-5)
+        whole = (values > 0).long()
+        torch.testing.assert_close(gradient(tree, logits, whole), gradient(tree, logits, whole.double()))
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_log_probs_of_large_logits_are_as_accurate_as_those_of_torch(name):
+    tree = TREES[name]
+    logits = 1e3 + draw(tree, 8, 3)[0]
+    assert torch.allclose(leaf_log_probs(tree, logits), by_completion(tree, logits), rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", TREES)
+def test_what_is_given_stays_as_it_was(name):
+    tree = TREES[name]
+    logits, values = draw(tree, 9, 2)
+    before = logits.clone(), values.clone()
+    for call in (leaf_log_probs, node_log_probs):
+        call(tree, logits)
+    for gradient in (policy_gradient, natural_gradient, likelihood_gradient):
+        gradient(tree, logits, values)
+    assert torch.equal(logits, before[0]) and torch.equal(values, before[1])
 
 
 @pytest.mark.parametrize("name", TREES)

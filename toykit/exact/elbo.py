@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toykit.exact._laws import law
+from toykit.exact._laws import law, summed
 from toykit.exact.targets import log_evidence, posterior
 from toykit.objectives.divergences import divergence
 
@@ -39,13 +39,25 @@ def elbo(log_pi: Tensor, log_prior: Tensor, rewards: Tensor, beta: float | Tenso
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) [...] in nats of log-probabilities [..., L]; inf where p has mass that q lacks."""
-    return divergence("reverse_kl").value(law("log_p", log_p), law("log_q", log_q))
+    return summed(_kl_terms, law("log_p", log_p), law("log_q", log_q))
+
+
+def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """p (log p - log q), with 0 log 0 = 0; a p that underflows is still mass that q may lack."""
+    p, ratio, tiny = log_p.exp(), log_p - log_q, torch.finfo(log_p.dtype).tiny
+    if bool((p.amin(-1) < tiny).any()):
+        p, ratio = p.clamp(min=tiny), ratio.masked_fill(log_p == -torch.inf, 0.0)
+    return p * ratio
 
 
 def entropy(log_p: Tensor) -> Tensor:
     """H(p) = -E_p log p [...] in nats of log-probabilities [..., L]."""
-    law("log_p", log_p)
-    return -(log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)).sum(-1)  # 0 log 0 = 0
+    return -summed(_log_terms, law("log_p", log_p))
+
+
+def _log_terms(log_p: Tensor) -> Tensor:
+    """p log p, with 0 log 0 = 0."""
+    return log_p.exp() * log_p.clamp(min=torch.finfo(log_p.dtype).min)
 
 
 def total_variation(log_p: Tensor, log_q: Tensor) -> Tensor:

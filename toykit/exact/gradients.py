@@ -6,18 +6,23 @@ import torch
 from torch import Tensor
 
 from toykit._checks import shape
-from toykit.tasks.tree import FORBIDDEN, Tree
+from toykit.tasks.levels import down, up_
+from toykit.tasks.tree import Tree
 
 
 def node_log_probs(tree: Tree, logits: Tensor) -> Tensor:
     """Log-probabilities [..., N, V] of each token at each node from `logits` [..., N, V]; forbidden ones are -inf."""
     shape("logits", logits, (*logits.shape[:-2], *tree.child.shape))
-    return logits.masked_fill((tree.child == FORBIDDEN).to(logits.device), -torch.inf).log_softmax(-1)
+    if tree.forbidden is not None:
+        logits = logits.masked_fill(tree.forbidden.to(logits.device), -torch.inf)
+    shifted = logits - logits.detach().amax(-1, keepdim=True)
+    return shifted.sub_(shifted.exp().sum(-1, keepdim=True).log())  # log_softmax is slower on rows of few tokens
 
 
 def leaf_log_probs(tree: Tree, logits: Tensor) -> Tensor:
     """Log-probabilities [..., L] of every completion from node `logits` [..., N, V]; differentiable."""
-    return _leaves(tree, node_log_probs(tree, logits))
+    log_prob = node_log_probs(tree, logits)
+    return _at_ends(tree, log_prob.add_(down(tree.levels, log_prob)[..., None]))
 
 
 def scores(tree: Tree, logits: Tensor) -> Tensor:
@@ -42,9 +47,8 @@ def policy_gradient(tree: Tree, logits: Tensor, leaf_values: Tensor) -> Tensor:
     is the probability of passing through s by a, Q and V the mean of f there. A completion of probability 0
     counts 0 whatever its value. Source: the policy gradient theorem on a tree MDP.
     """
-    log_prob = node_log_probs(tree, logits)
-    through = _mass(tree, log_prob, leaf_values)
-    return through - log_prob.exp() * through.sum(-1, keepdim=True)
+    prob = _node_probs(tree, logits)
+    return _centred(prob, _mass(tree, prob, leaf_values))
 
 
 def likelihood_gradient(tree: Tree, logits: Tensor, weights: Tensor) -> Tensor:
@@ -55,9 +59,8 @@ def likelihood_gradient(tree: Tree, logits: Tensor, weights: Tensor) -> Tensor:
     terms can be summed before one gradient is taken. At each node it is q's mass through it by each token, minus
     that through the node times pi.
     """
-    log_prob = node_log_probs(tree, logits)
-    through = _through(tree, weights)
-    return through - log_prob.exp() * through.sum(-1, keepdim=True)
+    prob = _node_probs(tree, logits)
+    return _centred(prob, up_(tree.levels, _placed(tree, prob, weights)))
 
 
 def reverse_kl_gradient(tree: Tree, logits: Tensor, log_base: Tensor) -> Tensor:
@@ -74,9 +77,8 @@ def fisher(tree: Tree, logits: Tensor) -> Tensor:
     Scores of different nodes are uncorrelated, so all other entries are 0; a block is P(s) (diag(pi) - pi pi^T)
     with P(s) the probability of reaching node s.
     """
-    log_prob = node_log_probs(tree, logits)
-    prob = log_prob.exp()
-    reach = _mass(tree, log_prob, log_prob.new_ones(tree.n_leaves)).sum(-1)
+    prob = _node_probs(tree, logits)
+    reach = down(tree.levels, prob, torch.mul)
     return reach[..., None, None] * (torch.diag_embed(prob) - prob[..., :, None] * prob[..., None, :])
 
 
@@ -86,34 +88,46 @@ def natural_gradient(tree: Tree, logits: Tensor, leaf_values: Tensor) -> Tensor:
     At each node it is Q(s, a) minus its mean over the tokens that can be taken: the least step of all that change
     the policy alike. Nodes and tokens of probability 0 get 0. Shapes as for `policy_gradient`.
     """
-    log_prob = node_log_probs(tree, logits)
-    weight = _mass(tree, log_prob, log_prob.new_ones(tree.n_leaves))
+    prob = _node_probs(tree, logits)
+    weight = _joint(tree, prob)
     taken = weight > 0
-    q = torch.where(taken, _mass(tree, log_prob, leaf_values) / torch.where(taken, weight, 1.0), 0.0)
+    q = torch.where(taken, _mass(tree, prob, leaf_values) / torch.where(taken, weight, 1.0), 0.0)
     centre = q.sum(-1, keepdim=True) / taken.sum(-1, keepdim=True).clamp(min=1)
     return torch.where(taken, q - centre, 0.0)
 
 
-def _leaves(tree: Tree, log_prob: Tensor) -> Tensor:
-    """Leaf log-probabilities [..., L] from node log-probabilities [..., N, V]."""
-    at = _places(tree).to(log_prob.device)
-    return torch.where(tree.mask.to(log_prob.device), log_prob.flatten(-2)[..., at], 0.0).sum(-1)
+def _node_probs(tree: Tree, logits: Tensor) -> Tensor:
+    """Probabilities [..., N, V] of each token at each node."""
+    return node_log_probs(tree, logits).exp_()
 
 
-def _mass(tree: Tree, log_prob: Tensor, leaf_values: Tensor) -> Tensor:
+def _joint(tree: Tree, prob: Tensor) -> Tensor:
+    """P(s, a) [..., N, V]: the probability of passing through each node by each token, from that at the node."""
+    return prob * down(tree.levels, prob, torch.mul)[..., None]
+
+
+def _mass(tree: Tree, prob: Tensor, leaf_values: Tensor) -> Tensor:
     """Sum of pi(y) f(y) over the completions that pass through each node and token, [..., N, V]."""
-    log_p = _leaves(tree, log_prob)
-    return _through(tree, log_p.exp() * torch.where(log_p > -torch.inf, leaf_values, 0.0))
+    joint = _joint(tree, prob)
+    mass = _placed(tree, prob, leaf_values)
+    if not bool((joint.flatten(-2).amin(-1) > 0).all()):
+        mass.masked_fill_(joint == 0, 0.0)  # whatever the value, also where it is infinite
+    return up_(tree.levels, mass.mul_(joint))
 
 
-def _through(tree: Tree, on_leaves: Tensor) -> Tensor:
-    """Sum of what lies on the completions [..., L] that pass through each node and token, [..., N, V]."""
-    spread = torch.where(tree.mask.to(on_leaves.device), on_leaves[..., None], 0.0).flatten(-2)  # 0 goes to place 0
-    at = _places(tree).to(spread.device).flatten().expand(spread.shape)
-    total = spread.new_zeros(*on_leaves.shape[:-1], tree.child.numel())
-    return total.scatter_add(-1, at, spread).unflatten(-1, tuple(tree.child.shape))
+def _placed(tree: Tree, prob: Tensor, on_leaves: Tensor) -> Tensor:
+    """A table [..., N, V] like `prob` with what lies on the completions [..., L] at their last tokens, 0 elsewhere."""
+    lead = torch.broadcast_shapes(prob.shape[:-2], on_leaves.shape[:-1])
+    table = prob.new_zeros(*lead, *prob.shape[-2:], dtype=torch.result_type(prob, on_leaves))
+    table.flatten(-2)[..., tree.ends] = on_leaves.to(table)
+    return table
 
 
-def _places(tree: Tree) -> Tensor:
-    """int64 [L, T]: where each token's probability stands in the flattened [N, V] table (0 where masked)."""
-    return tree.nodes * tree.n_actions + tree.tokens
+def _centred(prob: Tensor, through: Tensor) -> Tensor:
+    """What passes through each token, less the share of what passes through its node that is the policy's; in place."""
+    return through.addcmul_(prob, through.sum(-1, keepdim=True), value=-1)
+
+
+def _at_ends(tree: Tree, table: Tensor) -> Tensor:
+    """What stands in `table` [..., N, V] at the last token of every completion, [..., L]."""
+    return table.flatten(-2)[..., tree.ends]

@@ -18,8 +18,8 @@ def posterior(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tenso
     [...]. Returns log-probabilities [..., L]. Raises ValueError for beta <= 0, a reward that is NaN or +inf, or
     rewards of -inf wherever the prior has mass. Source: KL as Bayes (arXiv 2205.11275), section 4.
     """
-    score = _score(log_prior, rewards, beta)
-    return score - score.logsumexp(-1, keepdim=True)
+    score, log_z = _score(log_prior, rewards, beta)
+    return score - log_z
 
 
 def log_evidence(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tensor:
@@ -27,7 +27,7 @@ def log_evidence(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Te
 
     Shapes, conditions and source as for `posterior`.
     """
-    return _score(log_prior, rewards, beta).logsumexp(-1)
+    return _score(log_prior, rewards, beta)[1][..., 0]
 
 
 def filtered(log_prior: Tensor, keep: Tensor) -> Tensor:
@@ -114,15 +114,16 @@ def _solve_tilt(log_prior: Tensor, gaps: Tensor, budget: Tensor) -> Tensor:
     return torch.where(budget > 0, alpha, 0.0)
 
 
-def _score(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tensor:
-    """Unnormalised log posterior [..., L]."""
+def _score(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
+    """The unnormalised log posterior [..., L] and log Z [..., 1]."""
     betas = torch.as_tensor(beta, dtype=log_prior.dtype, device=log_prior.device)
     for value in betas[~((betas > 0) & betas.isfinite())].tolist():
         positive("beta", value)
     law("log_prior", log_prior)
-    if bool((rewards.isnan() | (rewards == torch.inf)).any()):
+    if not bool((rewards.amax(-1) < torch.inf).all()):  # the largest of numbers with a NaN is NaN
         raise ValueError("rewards must be finite or -inf, got NaN or +inf")
-    score = log_prior + rewards / betas[..., None]
-    if bool((score == -torch.inf).all(-1).any()):
+    score = torch.addcdiv(log_prior, rewards, betas[..., None])
+    log_z = score.logsumexp(-1, keepdim=True)
+    if bool((log_z == -torch.inf).any()):
         raise ValueError("rewards must be above -inf for some completion with prior mass, got -inf for all of them")
-    return score
+    return score, log_z
