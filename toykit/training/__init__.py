@@ -1,18 +1,22 @@
 """The loop: a resumable trainer, supervised pretraining, evaluation and checkpoints."""
 
+from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
 from toykit.training.pretrain import PretrainConfig, Pretrainer
+from toykit.training.processes import Processes, joined
 from toykit.training.reference import Reference
 from toykit.training.store import load_policy, save_policy
-from toykit.training.trainer import TrainConfig, Trainer
+from toykit.training.trainer import Trainer
 
 __all__ = [
     "PretrainConfig",
     "Pretrainer",
+    "Processes",
     "Reference",
     "TrainConfig",
     "Trainer",
     "evaluate",
+    "joined",
     "load_policy",
     "save_policy",
 ]

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from toykit.training.processes import ALONE, Processes
+
 FORMAT = 1
 
 
@@ -34,13 +36,22 @@ def clear_parts(folder: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def save(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
-    """Writes named tensors and JSON-able `meta` to one file, whole or not at all."""
+def save(
+    path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any], processes: Processes = ALONE
+) -> None:
+    """Writes named tensors and JSON-able `meta` to one file, whole or not at all.
+
+    Of several processes the first one writes; every one must call it, for shards are gathered.
+    """
     from safetensors.torch import save as to_bytes
 
-    whole = {k: v.detach().to("cpu").contiguous().clone() for k, v in tensors.items()}
+    whole: dict[str, Tensor] = {}
+    for name, value in tensors.items():
+        found = full(value)
+        if processes.first:
+            whole[name] = found.to("cpu").contiguous().clone()
     head = {"toykit": json.dumps({"format": FORMAT, **meta}, sort_keys=True)}
-    write_whole(Path(path), to_bytes(whole, metadata=head))
+    processes.on_first(lambda: write_whole(Path(path), to_bytes(whole, metadata=head)))
 
 
 def load(path: str | Path, kind: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -72,6 +83,22 @@ def load(path: str | Path, kind: str | None = None) -> tuple[dict[str, Tensor], 
     return tensors, meta
 
 
+def full(value: Tensor) -> Tensor:
+    """A tensor without its gradient, as one process alone would hold it; of a shard every process must ask."""
+    gather = getattr(value.detach(), "full_tensor", None)
+    return value.detach() if gather is None else gather()
+
+
+def placed(value: Tensor, like: Tensor) -> Tensor:
+    """A whole tensor cut into shards as `like` is; itself where that is none. Every process must ask."""
+    if not hasattr(like, "full_tensor"):
+        return value
+    from torch.distributed.tensor import DTensor, distribute_tensor
+
+    assert isinstance(like, DTensor)
+    return distribute_tensor(value.to(like.device, like.dtype), like.device_mesh, like.placements)
+
+
 def module_tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
     """A module's parameters as "name/parameter": what training changes (buffers are made by the constructor)."""
     return {f"{name}/{k}": v for k, v in module.named_parameters()}
@@ -90,7 +117,7 @@ def load_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]
             found.append((parameter, stored))
     with torch.no_grad():
         for parameter, stored in found:
-            parameter.copy_(stored)
+            parameter.copy_(placed(stored, parameter))
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -106,4 +133,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         if name.startswith("optimizer/"):
             _, i, k = name.split("/", 2)
             state.setdefault(int(i), {})[k] = value.clone()
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for kept, like in ((kept, parameters[at]) for at, kept in state.items()):
+        kept.update({k: placed(v, like) for k, v in kept.items() if v.shape == like.shape})
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from toykit._checks import at_least
 from toykit.training.checkpoint import clear_parts, write_whole
+from toykit.training.processes import ALONE, Processes
 
 
 class Stepper(Protocol):
@@ -95,19 +96,21 @@ def run(
     label: str = "train",
     tensorboard: bool = False,
     shown: tuple[str, ...] = ("reward", "loss"),
+    processes: Processes = ALONE,
 ) -> list[dict[str, float]]:
     """Steps until `steps` are done and returns the figures of those made here.
 
     With `out`, writes log.jsonl and checkpoint.safetensors there every `save_every` steps, at the end, and when Ctrl-C
-    is pressed (the step under way is finished first, then KeyboardInterrupt is raised).
+    is pressed (the step under way is finished first, then KeyboardInterrupt is raised). Of several processes the first
+    one writes and shows; Ctrl-C in one stops all after the same step.
     """
     from tqdm.auto import tqdm
 
     at_least("save_every", save_every, 1)
     folder = None if out is None else Path(out)
-    log = None if folder is None else Log(folder, stepper.done, tensorboard)
+    log = Log(folder, stepper.done, tensorboard) if folder is not None and processes.first else None
     history: list[dict[str, float]] = []
-    bar = tqdm(total=steps, initial=stepper.done, desc=label, unit="step", disable=not progress)
+    bar = tqdm(total=steps, initial=stepper.done, desc=label, unit="step", disable=not (progress and processes.first))
     try:
         with stop_asked() as stopped:
             while stepper.done < steps:
@@ -116,7 +119,8 @@ def run(
                 bar.set_postfix({k: f"{figures[k]:.3f}" for k in shown if k in figures}, refresh=False)
                 if log is not None:
                     log(figures)
-                asked = stopped()  # once: a Ctrl-C while the checkpoint is written belongs to the next step
+                # asked once: a Ctrl-C while the checkpoint is written belongs to the next step
+                asked = processes.any(stopped())
                 if folder and (stepper.done % save_every == 0 or stepper.done == steps or asked):
                     stepper.save(folder / "checkpoint.safetensors")
                 if asked:

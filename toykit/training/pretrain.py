@@ -14,6 +14,8 @@ from toykit.policies import check_fits, device_of
 from toykit.rollouts import token_logps
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop
+from toykit.training.processes import Processes
+from toykit.training.spread import Spread
 
 
 class Corpus(Task, Protocol):
@@ -43,12 +45,28 @@ class PretrainConfig:
 class Pretrainer:
     """Maximises the log-likelihood of the corpus's completions; the loss is in nats a token."""
 
-    def __init__(self, policy: nn.Module, task: Corpus, config: PretrainConfig | None = None) -> None:
-        """Raises ValueError where the task does not fit the policy or has no corpus."""
+    def __init__(
+        self,
+        policy: nn.Module,
+        task: Corpus,
+        config: PretrainConfig | None = None,
+        processes: Processes | None = None,
+    ) -> None:
+        """`processes` are those that were joined: each learns from its share of every batch.
+
+        Raises ValueError where the task does not fit the policy or has no corpus, and for a batch that cannot be
+        divided.
+        """
         if not hasattr(task, "corpus"):
             raise ValueError(f"task must have a corpus to pretrain on, {task.name!r} has none")
         check_fits(policy, task.vocab, task.prompts().tokens.shape[1], task.horizon)
         self.policy, self.task, self.config = policy.eval(), task, config or PretrainConfig()  # no dropout
+        self.processes = processes or Processes.here()
+        if self.config.batch % self.processes.world:
+            raise ValueError(
+                f"batch must be a multiple of the {self.processes.world} processes, got {self.config.batch}"
+            )
+        self.models = Spread(self.processes, [policy])
         self.optimizer = torch.optim.AdamW(policy.parameters(), self.config.lr, betas=(0.9, 0.98))
         self.generator = torch.Generator().manual_seed(self.config.seed)
         self.done = 0
@@ -58,25 +76,35 @@ class Pretrainer:
         c, device = self.config, device_of(self.policy)
         prompts, completions, mask = self.task.corpus(c.batch, self.generator)
         prompts, completions, mask = prompts.to(device), completions.to(device), mask.to(device)
-        logp = token_logps(self.policy, prompts.tokens, prompts.mask, completions[:, None], mask[:, None])
-        loss = -logp.sum() / mask.sum()
+        total, rows = mask.sum(), self.processes.share.rows(c.batch)
+        prompts, completions, mask = prompts[rows], completions[rows, None], mask[rows, None]
+
+        def loss() -> tuple[Tensor, dict[str, Tensor]]:
+            logp = token_logps(self.policy, prompts.tokens, prompts.mask, completions, mask)
+            return -logp.sum() / total, {}
+
         for group in self.optimizer.param_groups:
             group["lr"] = c.lr * (1 - self.done / c.steps)
         self.optimizer.zero_grad()
-        loss.backward()
+        value, _ = self.models.add_gradient(loss)
         nn.utils.clip_grad_norm_(self.policy.parameters(), c.max_grad_norm)
         self.optimizer.step()
         self.done += 1
-        return {"step": self.done, "loss": loss.item()}
+        return {"step": self.done, **self.processes.sum({"loss": value.item()})}
+
+    def plain_policy(self) -> nn.Module:
+        """The policy as one process alone would hold it: itself, or where it is sharded a copy on the CPU."""
+        return self.models.plain(self.policy)
 
     def run(self, out: str | Path | None = None, save_every: int = 50, progress: bool = True) -> list[dict[str, float]]:
         """Goes on to the last step; see `toykit.training.loop.run` for logs and checkpoints."""
-        return loop.run(self, self.config.steps, out, save_every, progress, "pretrain")
+        return loop.run(self, self.config.steps, out, save_every, progress, "pretrain", processes=self.processes)
 
     def save(self, path: str | Path) -> None:
         tensors = checkpoint.module_tensors("policy", self.policy) | checkpoint.optimizer_tensors(self.optimizer)
         tensors["generator"] = self.generator.get_state()
-        checkpoint.save(path, tensors, {"kind": "pretrain", "step": self.done, "config": asdict(self.config)})
+        meta = {"kind": "pretrain", "step": self.done, "config": asdict(self.config)}
+        checkpoint.save(path, tensors, meta, self.processes)
 
     def load(self, path: str | Path) -> Pretrainer:
         """Restores what `save` wrote; raises ValueError where it was made with another config or policy."""

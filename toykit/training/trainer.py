@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toykit._checks import at_least, finite, one_of, positive
+from toykit._checks import finite
 from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, method
 from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
@@ -23,49 +23,12 @@ from toykit.selection import Selection, selection
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop
 from toykit.training.anchor import Anchor
+from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
 from toykit.training.natural import fisher, natural_step
-from toykit.training.reference import Reference, frozen_copy
-
-OPTIMIZERS = ("adam", "sgd", "natural")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How the objective is followed.
-
-    lr           learning rate
-    optimizer    adam (AdamW without decay), sgd, or natural (exact, with enumerated rollouts)
-    prompts      prompts a step, drawn without replacement; None takes all of the split, in order
-    epochs       passes over each batch of rollouts
-    minibatch    prompts an optimizer step; None takes the whole batch
-    micro_size   completions that are differentiated at once; changes memory, not results
-    max_grad_norm  gradient norm above which a step is scaled down; None for no limit
-    autocast     compute the update in bf16 (log-probabilities stay float32); completions are drawn without it
-    evaluate_every  steps between evaluations on the test split, logged as eval/...; None for none
-    seed         of everything random in the run
-    """
-
-    lr: float = 1e-3
-    optimizer: str = "adam"
-    prompts: int | None = None
-    epochs: int = 1
-    minibatch: int | None = None
-    micro_size: int | None = None
-    max_grad_norm: float | None = None
-    autocast: bool = False
-    evaluate_every: int | None = None
-    reference: Reference = field(default_factory=Reference)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        positive("lr", self.lr)
-        one_of("optimizer", self.optimizer, OPTIMIZERS)
-        for name in ("prompts", "epochs", "minibatch", "micro_size", "evaluate_every"):
-            if getattr(self, name) is not None:
-                at_least(name, getattr(self, name), 1)
-        if self.max_grad_norm is not None:
-            positive("max_grad_norm", self.max_grad_norm)
+from toykit.training.processes import Processes
+from toykit.training.reference import frozen_copy
+from toykit.training.spread import Spread, divided, portion, together
 
 
 class Trainer:
@@ -74,6 +37,9 @@ class Trainer:
     `for figures in trainer` goes on for ever (break when you have seen enough), `trainer.run(steps)` adds a progress
     bar, logs and checkpoints. `policy` is trained in place, in evaluation mode. `objective` is a name of the
     catalogue, a Method or a PolicyGradient; a selection and a shaping given here stand in for the method's own.
+
+    Several processes that were joined (`toykit.training.joined`) train one policy: each makes its share of the
+    rollouts and differentiates its share of the completions, and all else is the same in each.
     """
 
     def __init__(
@@ -86,16 +52,19 @@ class Trainer:
         selection: Selection | None = None,
         shaping: Shaping | None = None,
         reference: nn.Module | None = None,
+        processes: Processes | None = None,
     ) -> None:
         """`reference` defaults to a copy of the policy as it is now; it is kept only where the objective needs it.
 
-        Raises ValueError for an unknown objective, or a task that does not fit the policy or cannot be enumerated.
+        `processes` are those that were joined. Raises ValueError for an unknown objective, a task that does not fit
+        the policy or cannot be enumerated, and what several processes cannot do.
         """
         given = method(objective) if isinstance(objective, str) else objective
         if isinstance(given, PolicyGradient):
             given = Method(given, "given")
         self.policy, self.task, self.objective = policy, task, given.objective
         self.config = config or TrainConfig()
+        self.processes = processes or Processes.here()
         self.strategy = strategy or Sampled()
         self.selection = selection or _selection(given)
         self.shaping = shaping or given.shaping
@@ -113,6 +82,7 @@ class Trainer:
             raise ValueError(
                 "objective must have no critic for optimizer='natural', whose metric is the policy's alone"
             )
+        self._check_processes()
         needs = self.objective.needs_reference
         self.reference = frozen_copy(reference or policy) if needs else None
         self.critic = make_critic(policy) if self.objective.needs_critic else None
@@ -121,6 +91,7 @@ class Trainer:
             self.anchor = Anchor(
                 given.forward_kl, reference or policy, task, self.prompts, self.strategy, self.config.seed
             )
+        self.models = Spread(self.processes, list(self._modules().values()))
         self.parameters = [p for m in (policy, self.critic) if m is not None for p in m.parameters() if p.requires_grad]
         self.optimizer = _optimizer(self.config, self.parameters)
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
@@ -147,13 +118,16 @@ class Trainer:
         if self.reference is not None:
             self.config.reference.follow(self.reference, self.policy, self.done)
         if self.config.evaluate_every and self.done % self.config.evaluate_every == 0:
-            measured = evaluate(self.policy, self.task, seed=self.config.seed)
-            figures |= {f"eval/{name}": value for name, value in measured.items()}
+            figures |= {f"eval/{name}": value for name, value in self.evaluate().items()}
         return figures | {"seconds": time.perf_counter() - began}
 
     def rollouts(self, asked: Prompts | None = None) -> tuple[Rollouts | None, dict[str, float]]:
         """The step's rollouts with shaped rewards (None where the selection leaves no prompt), and the terms' means."""
-        prompts = asked = self._prompts() if asked is None else asked
+        chosen = self._prompts() if asked is None else asked
+        return self.models.whole(partial(self._rollouts, chosen))
+
+    def _rollouts(self, asked: Prompts) -> tuple[Rollouts | None, dict[str, float]]:
+        prompts = asked
         if self.selection.before is not None:
             prompts = self.selection.before(self.policy, self.task, prompts)
         if len(prompts) == 0:
@@ -166,6 +140,14 @@ class Trainer:
             made = self.selection.after(self.task, made, lambda: self._shaped(self._prompts())[0])
         return made, means
 
+    def evaluate(self) -> dict[str, float]:
+        """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`."""
+        return self.models.whole(partial(evaluate, self.policy, self.task, seed=self.config.seed))
+
+    def plain_policy(self) -> nn.Module:
+        """The policy as one process alone would hold it: itself, or where it is sharded a copy on the CPU."""
+        return self.models.plain(self.policy)
+
     def run(
         self,
         steps: int,
@@ -175,7 +157,7 @@ class Trainer:
         tensorboard: bool = False,
     ) -> list[dict[str, float]]:
         """Goes on until `steps` steps are done in all; see `toykit.training.loop.run` for logs and checkpoints."""
-        return loop.run(self, steps, out, save_every, progress, "train", tensorboard)
+        return loop.run(self, steps, out, save_every, progress, "train", tensorboard, processes=self.processes)
 
     def save(self, path: str | Path) -> None:
         """Writes everything that the next step depends on, so that a resumed run is the same bit for bit."""
@@ -189,7 +171,8 @@ class Trainer:
         if self.anchor is not None:
             tensors |= {f"anchor/{k}": v for k, v in self.anchor.state().items()}
         tensors["generator"] = self.generator.get_state()
-        checkpoint.save(path, tensors, {"kind": "train", "step": self.done, "config": asdict(self.config)})
+        meta = {"kind": "train", "step": self.done, "config": asdict(self.config)}
+        checkpoint.save(path, tensors, meta, self.processes)
 
     def load(self, path: str | Path) -> Trainer:
         """Restores what `save` wrote into a trainer that was built with the same arguments, and returns it.
@@ -214,6 +197,13 @@ class Trainer:
         self.done = meta["step"]
         return self
 
+    def _check_processes(self) -> None:
+        n, world = self.config.prompts, self.processes.world
+        if n is not None and n < len(self.prompts) and n % world:
+            raise ValueError(f"prompts must be a multiple of the {world} processes, got {n}")
+        if self.processes.several and self.config.optimizer == "natural":
+            raise ValueError(f"optimizer must not be 'natural' in several processes, got it in {world}")
+
     def _needs_groups(self) -> None:
         advantage = self.objective.advantage
         if {getattr(advantage, "mean", ""), getattr(advantage, "std", "")} & {"group", "leave_one_out"}:
@@ -226,7 +216,8 @@ class Trainer:
         return self.prompts[torch.randperm(n, generator=self.generator, device=self.device)[:wanted]]
 
     def _shaped(self, prompts: Prompts) -> tuple[Rollouts, dict[str, float]]:
-        made = self.strategy(self.policy, self.task, prompts, self.generator)
+        make = partial(self.strategy, self.policy, self.task, prompts, self.generator)
+        made = together(self.processes, make, len(prompts))
         return self.shaping(made) if self.shaping is not None else (made, {})
 
     def _minibatches(self, n: int) -> Iterator[Tensor | None]:
@@ -254,7 +245,7 @@ class Trainer:
                 rollouts = rollouts.with_(extras=extras)
         if self.objective.needs_greedy:
             asked = Prompts(rollouts.prompt_ids, rollouts.prompts, rollouts.prompt_mask)
-            likeliest = greedy(self.policy, self.task, asked)
+            likeliest = self.models.whole(partial(greedy, self.policy, self.task, asked))
             if self.shaping is not None:
                 likeliest, _ = self.shaping(likeliest)
             beside = likeliest.rewards.to(rollouts.rewards).expand_as(rollouts.rewards)
@@ -263,14 +254,20 @@ class Trainer:
             rollouts = rollouts.with_(extras={"values": self._in_pieces(rollouts, self._values)})
         return rollouts
 
-    def _in_pieces(self, rollouts: Rollouts, fn: Any) -> Tensor:
-        b, g = rollouts.rewards.shape
-        size = self.config.micro_size
-        if size is None or size >= b * g:
-            return fn(rollouts)
-        flat = rollouts.flat()
-        rows = torch.arange(b * g, device=self.device).split(size)
-        return torch.cat([fn(flat.take(r)) for r in rows]).flatten(0, 1).unflatten(0, (b, g))
+    def _in_pieces(self, rollouts: Rollouts, fn: Callable[[Rollouts], Tensor]) -> Tensor:
+        """fn of a batch: each process computes its share, `micro_size` completions at once."""
+
+        def cut(mine: Rollouts) -> Tensor:
+            b, g = mine.rewards.shape
+            size = self.config.micro_size
+            if size is None or size >= b * g:
+                return self.models.read(partial(fn, mine))
+            flat = mine.flat()
+            rows = torch.arange(b * g, device=self.device).split(size)
+            found = [self.models.read(partial(fn, flat.take(r))) for r in rows]
+            return torch.cat(found).flatten(0, 1).unflatten(0, (b, g))
+
+        return divided(self.processes, rollouts, cut)
 
     def _vocab_logp(self, policy: nn.Module, r: Rollouts) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
@@ -288,35 +285,42 @@ class Trainer:
         """One optimizer step on a batch, and on the anchor's; returns the loss, its figures and the gradient's norm."""
         for p in self.parameters:
             p.grad = None
-        natural = self.config.optimizer == "natural"
+        matrix = self._fisher(prepared) if self.config.optimizer == "natural" else None
+        losses = [partial(self._anchor_loss, part) for batch in anchored for part in self._cut(batch)]
+        losses += [partial(self._loss, part) for part in self._cut(prepared)]  # last: these are of all that is trained
         sums: dict[str, float] = {}
-        matrix, size = None, None if natural else self.config.micro_size
-        for part in prepared.micro(size):
-            r = part.rollouts
-            vocab = self._vocab_logp(self.policy, r) if self.objective.needs_vocab else None
-            logp = self._logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
-            finite("logp", logp, r.prompt_ids)
-            values = None if self.critic is None else self._values(r)
-            loss, figures = self.objective.loss(logp, part, vocab, values)
-            if natural:
-                whole = logp.sum(-1)
-                matrix = fisher(whole, whole.detach().exp(), self.parameters)
-            loss.backward()
-            _add(sums, {"loss": loss.detach(), **figures})
-        for part in (piece for batch in anchored for piece in batch.micro(size)):
-            logp = finite("logp", self._logp(self.policy, part.rollouts), part.rollouts.prompt_ids)
-            loss, figures = self.anchor.term.loss(logp, part)  # type: ignore[union-attr]
-            loss.backward()
-            _add(sums, {"loss": loss.detach(), **figures})
+        for i, loss in enumerate(losses, 1):
+            value, figures = self.models.add_gradient(loss, last=i == len(losses))
+            _add(sums, {"loss": value, **figures})
         limit = float("inf") if self.config.max_grad_norm is None else self.config.max_grad_norm
-        norm = float(nn.utils.clip_grad_norm_(self.parameters, limit))
+        norm = float(checkpoint.full(nn.utils.clip_grad_norm_(self.parameters, limit)))
         if not math.isfinite(norm):
             raise ValueError(f"gradient must be finite, got a norm of {norm} in step {self.done + 1}")
         if matrix is not None:
             natural_step(self.parameters, matrix, self.config.lr)
         else:
             self.optimizer.step()  # type: ignore[union-attr]
-        return {**sums, "grad_norm": norm}
+        return {**self.processes.sum(sums), "grad_norm": norm}
+
+    def _cut(self, batch: Prepared) -> Iterator[Prepared]:
+        """This process's share of a batch, in pieces."""
+        return portion(batch, self.processes.share).micro(self.config.micro_size)
+
+    def _loss(self, part: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
+        r = part.rollouts
+        vocab = self._vocab_logp(self.policy, r) if self.objective.needs_vocab else None
+        logp = self._logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
+        finite("logp", logp, r.prompt_ids)
+        values = None if self.critic is None else self._values(r)
+        return self.objective.loss(logp, part, vocab, values)
+
+    def _anchor_loss(self, part: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
+        logp = finite("logp", self._logp(self.policy, part.rollouts), part.rollouts.prompt_ids)
+        return self.anchor.term.loss(logp, part)  # type: ignore[union-attr]
+
+    def _fisher(self, prepared: Prepared) -> Tensor:
+        whole = self._logp(self.policy, prepared.rollouts).sum(-1)
+        return fisher(whole, whole.detach().exp(), self.parameters)
 
     def _modules(self) -> dict[str, nn.Module]:
         every = {"policy": self.policy, "reference": self.reference, "critic": self.critic}

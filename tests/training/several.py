@@ -1,0 +1,149 @@
+"""What one process and several must do alike; run as a script by torchrun, each process does its part.
+
+    torchrun --nproc_per_node 2 several.py FOLDER SHARDING
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.rewards import Shaping, length
+from toykit.rollouts import Enumerated, Sampled
+from toykit.selection import Selection
+from toykit.tasks.bandit import random_bandit
+from toykit.tasks.chain_sum import ChainSum
+from toykit.training import PretrainConfig, Pretrainer, Processes, Reference, TrainConfig, Trainer, joined
+
+CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=6)
+BANDIT = random_bandit(n_prompts=6, n_arms=5)
+SHORTER = Shaping({"length": (-1.0, length)})  # which an untrained policy can learn
+STEPS, HALF = 5, 3
+
+
+def gpt() -> nn.Module:
+    made = GPT(GPTConfig(16, context=16, layers=2, width=16, heads=2, hidden=16)).double()
+    with torch.no_grad():
+        made.embedding.weight.mul_(20)
+    return made
+
+
+def qwen() -> nn.Module:
+    from toykit.lessons.llm import qwen3
+
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+    made = qwen3(CHAIN, sizes).double()
+    with torch.no_grad():
+        made.get_input_embeddings().weight.mul_(20)
+    return made
+
+
+def table() -> nn.Module:
+    return TabularLM.of(BANDIT)
+
+
+def three(policy: nn.Module, task: Any, prompts: Any) -> Any:
+    return prompts[:3]
+
+
+def on_chain(policy: Callable[[], nn.Module], objective: str, processes: Processes | None, **options: Any) -> Trainer:
+    selection = options.pop("selection", None)
+    config = TrainConfig(**{"prompts": 4, "lr": 0.01} | options)
+    return Trainer(policy(), CHAIN, objective, Sampled(4), config, selection, SHORTER, processes=processes)
+
+
+def on_bandit(objective: str, strategy: Any, processes: Processes | None, **options: Any) -> Trainer:
+    return Trainer(table(), BANDIT, objective, strategy, TrainConfig(lr=0.05, **options), processes=processes)
+
+
+Make = Callable[[Processes | None], Trainer | Pretrainer]
+CASES: dict[str, Make] = {
+    "grpo, minibatches": lambda p: on_chain(gpt, "grpo", p, epochs=2, minibatch=2),
+    "grpo, pieces, a limit, evaluations": lambda p: on_chain(
+        gpt, "grpo", p, micro_size=3, max_grad_norm=0.1, evaluate_every=2
+    ),
+    "qwen3": lambda p: on_chain(qwen, "grpo", p, reference=Reference("average", decay=0.5)),
+    "a critic": lambda p: on_chain(gpt, "ppo", p, micro_size=5),
+    "a qwen3 critic": lambda p: on_chain(qwen, "ppo", p, prompts=2),
+    "prompts that cannot be divided": lambda p: on_chain(
+        gpt, "grpo", p, selection=Selection(three, over="asked"), micro_size=4
+    ),
+    "enumerated, a reset reference": lambda p: on_bandit(
+        "kl_rl", Enumerated(), p, optimizer="sgd", reference=Reference("reset", every=2)
+    ),
+    "a forward KL, drawn again": lambda p: on_bandit("self", Sampled(4), p, prompts=4),
+    "dynamic sampling": lambda p: on_bandit("dapo", Sampled(3), p, prompts=4),
+    "greedy baseline, log Z": lambda p: on_bandit("gdc", Sampled(4), p),
+    "remax": lambda p: on_bandit("remax", Sampled(3), p),
+    "pretraining": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(steps=STEPS, batch=6, lr=0.01), p),
+}
+REFUSED: dict[str, Make] = {
+    "prompts": lambda p: on_chain(gpt, "grpo", p, prompts=3),
+    "batch": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(batch=5), p),
+    "optimizer": lambda p: on_bandit("kl_rl", Enumerated(), p, optimizer="natural"),
+    "policy": lambda p: on_chain(lambda: gpt().to(torch.float64).requires_grad_(True).apply(shifted(p)), "rloo", p),
+}
+
+
+def shifted(processes: Processes | None) -> Callable[[nn.Module], None]:
+    """Adds the process's rank to embeddings."""
+
+    def change(module: nn.Module) -> None:
+        if isinstance(module, nn.Embedding) and processes is not None:
+            with torch.no_grad():
+                module.weight.add_(processes.rank)
+
+    return change
+
+
+def figures(made: Trainer | Pretrainer, steps: int) -> list[dict[str, float]]:
+    return [{k: v for k, v in made.step().items() if k != "seconds"} for _ in range(steps)]
+
+
+def follow(name: str, folder: Path, before: Path | None, processes: Processes | None = None) -> dict[str, Any]:
+    """The figures of a case's five steps, with checkpoints in `folder` after the third and the last; and of the last
+    two steps after the checkpoint that another number of processes left in `before`."""
+    made = CASES[name](processes)
+    found: dict[str, Any] = {"straight": figures(made, HALF)}
+    made.save(folder / name / "half.safetensors")
+    found["straight"] += figures(made, STEPS - HALF)
+    made.save(folder / name / "end.safetensors")
+    plain = made.plain_policy()
+    found["plain"] = [float(p.detach().sum()) for p in plain.parameters()]
+    if before is not None:
+        resumed = CASES[name](processes).load(before / name / "half.safetensors")
+        found["resumed"] = figures(resumed, STEPS - HALF)
+        resumed.save(folder / name / "resumed.safetensors")
+    return found
+
+
+def refusals(processes: Processes) -> dict[str, str]:
+    found = {}
+    for name, make in REFUSED.items():
+        try:
+            make(processes)
+        except ValueError as error:
+            found[name] = str(error)
+    return found
+
+
+def main(folder: Path, sharding: str) -> None:
+    with joined("cpu", sharding) as processes:
+        found = {name: follow(name, folder / sharding, folder / "one", processes) for name in CASES}
+        said = {"line": processes.described("cpu"), "cases": found, "refused": refusals(processes)}
+        (folder / sharding / f"{processes.rank}.json").write_text(json.dumps(said))
+        processes.gather(None)
+        if processes.rank == 1:
+            raise ValueError("only the second process fails")
+        processes.gather("never answered")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,48 @@
+"""TrainConfig: how an objective is followed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from toykit._checks import at_least, one_of, positive
+from toykit.training.reference import Reference
+
+OPTIMIZERS = ("adam", "sgd", "natural")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the objective is followed.
+
+    lr           learning rate
+    optimizer    adam (AdamW without decay), sgd, or natural (exact, with enumerated rollouts)
+    prompts      prompts a step, drawn without replacement; None takes all of the split, in order
+    epochs       passes over each batch of rollouts
+    minibatch    prompts an optimizer step; None takes the whole batch
+    micro_size   completions that are differentiated at once; changes memory, not results
+    max_grad_norm  gradient norm above which a step is scaled down; None for no limit
+    autocast     compute the update in bf16 (log-probabilities stay float32); completions are drawn without it
+    evaluate_every  steps between evaluations on the test split, logged as eval/...; None for none
+    seed         of everything random in the run
+    """
+
+    lr: float = 1e-3
+    optimizer: str = "adam"
+    prompts: int | None = None
+    epochs: int = 1
+    minibatch: int | None = None
+    micro_size: int | None = None
+    max_grad_norm: float | None = None
+    autocast: bool = False
+    evaluate_every: int | None = None
+    reference: Reference = field(default_factory=Reference)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        positive("lr", self.lr)
+        one_of("optimizer", self.optimizer, OPTIMIZERS)
+        for name in ("prompts", "epochs", "minibatch", "micro_size", "evaluate_every"):
+            if getattr(self, name) is not None:
+                at_least(name, getattr(self, name), 1)
+        if self.max_grad_norm is not None:
+            positive("max_grad_norm", self.max_grad_norm)

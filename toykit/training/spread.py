@@ -1,0 +1,188 @@
+"""Modules that several processes train together, by torch's DDP or FSDP2, and a batch's division among them."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import fields, replace
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from toykit.objectives import Prepared
+from toykit.policies import device_of
+from toykit.policies.critic import Critic
+from toykit.policies.gpt import Block
+from toykit.rollouts import Rollouts, Share
+from toykit.training.checkpoint import full
+from toykit.training.processes import Processes
+
+T = TypeVar("T")
+Loss = Callable[[], tuple[Tensor, dict[str, Tensor]]]  # a loss with its graph, and detached figures
+
+
+class Through(nn.Module):
+    """Modules behind a forward that calls any function of them.
+
+    DDP and FSDP2 do their work round a forward. With this one they need not know how a policy is read.
+    """
+
+    def __init__(self, modules: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(modules)
+
+    def forward(self, fn: Callable[[], T]) -> T:
+        return fn()
+
+
+class Spread:
+    """Modules that are trained, or only read, by several processes; whoever calls them does it through here.
+
+    With ddp the modules stay as they are. With fsdp their parameters become shards, in place; they are whole within
+    `read`, `whole` and `add_gradient`. A process that is alone just calls the functions.
+    """
+
+    def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
+        """Raises ValueError where the processes do not hold the same parameters."""
+        self.processes, self.modules = processes, list(modules)
+        self.through, self.ddp = Through(modules), None
+        self.sharded = processes.several and processes.sharding == "fsdp"
+        if processes.several:
+            _check_same(processes, self.through)
+        if self.sharded:
+            self.skeletons = [_with_parameters(m, lambda _, p: torch.empty_like(p, device="meta")) for m in modules]
+            _shard(self.through, processes.world)
+        elif processes.several and any(p.requires_grad for p in self.through.parameters()):
+            from torch.nn.parallel import DistributedDataParallel
+
+            self.ddp = DistributedDataParallel(self.through, broadcast_buffers=False)
+
+    def read(self, fn: Callable[[], T]) -> T:
+        """What `fn` gives, a computation without gradient; every process must call it."""
+        return self.through(fn)
+
+    def whole(self, fn: Callable[[], T]) -> T:
+        """What `fn` gives, a computation without gradient that reads the modules many times.
+
+        Shards are gathered when a layer is first used and kept until `fn` is done.
+        """
+        if not self.sharded:
+            return fn()
+        from torch.distributed.fsdp import FSDPModule
+
+        sharded = [m for m in self.through.modules() if isinstance(m, FSDPModule)]
+        self.through.set_reshard_after_forward(False)  # type: ignore[operator]
+        try:
+            with torch.no_grad():
+                return self.through(fn)
+        finally:
+            self.through.set_reshard_after_forward(True)  # type: ignore[operator]
+            for module in sharded:
+                module.reshard()
+
+    def add_gradient(self, loss: Loss, last: bool = True) -> tuple[Tensor, dict[str, Tensor]]:
+        """Adds the gradient of the sum of all processes' losses; returns this process's, detached, with its figures.
+
+        Of several calls before an optimizer step only the `last` need make the processes agree.
+        """
+        wait = self.ddp is not None and not last
+        with self.ddp.no_sync() if wait else nullcontext():  # type: ignore[union-attr]
+            value, figures = (self.ddp or self.through)(loss)
+            (value * self.processes.world).backward()  # DDP and FSDP2 take the mean over the processes
+        return value.detach(), figures
+
+    def plain(self, module: nn.Module) -> nn.Module:
+        """One of the modules as one process alone would hold it: itself, or a copy on the CPU where it is sharded."""
+        if not self.sharded:
+            return module
+        i = next(i for i, m in enumerate(self.modules) if m is module)
+        found = {name: full(p).cpu() for name, p in module.named_parameters()}
+        return _with_parameters(self.skeletons[i], lambda name, _: found[name])
+
+
+def portion(batch: Prepared, share: Share) -> Prepared:
+    """A share of a batch, whose losses add up to the whole's: some prompts, or where these cannot be divided some
+    completions (of which the last may be there twice, the second time with weight 0)."""
+    (b, g), world = batch.rollouts.rewards.shape, share.world
+    if world == 1:
+        return batch
+    if b % world == 0:
+        return _rows(batch, share.rows(b))
+    rows, real = _padded(b * g, share, batch.rollouts.mask.device)
+    flat = {k: v.flatten(0, 1)[:, None] for k, v in _tensors(batch).items()}
+    part = _rows(replace(batch, rollouts=batch.rollouts.flat(), **flat), rows)
+    return replace(part, token_weights=part.token_weights * real[:, None, None])
+
+
+def divided(processes: Processes, rollouts: Rollouts, fn: Callable[[Rollouts], Tensor]) -> Tensor:
+    """fn of a batch, [B, G, ...] for its completions, of which each process computes a share."""
+    if not processes.several:
+        return fn(rollouts)
+    (b, g), share, device = rollouts.rewards.shape, processes.share, rollouts.mask.device
+    if by_prompt := b % processes.world == 0:
+        mine = rollouts.take(share.rows(b))
+    else:
+        mine = rollouts.flat().take(_padded(b * g, share, device)[0])
+    found = torch.cat(processes.gather(fn(mine).cpu())).to(device)
+    return found if by_prompt else found[: b * g, 0].unflatten(0, (b, g))
+
+
+def together(processes: Processes, make: Callable[..., Rollouts], n_prompts: int) -> Rollouts:
+    """The rollouts of `n_prompts` prompts, of which each process makes a share; where they cannot be divided (a
+    selection may have dropped some) each makes them all."""
+    if not processes.several or n_prompts % processes.world:
+        return make()
+    mine = make(share=processes.share)
+    return Rollouts.cat(processes.gather(mine.to("cpu"))).to(mine.mask.device)
+
+
+def _padded(n: int, share: Share, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(rows int64 [m], whether each is one of the share's own bool [m]): m is the same in all shares."""
+    size = math.ceil(n / share.world)
+    rows = torch.arange(share.rank * size, (share.rank + 1) * size, device=device)
+    return rows.clamp(max=n - 1), rows < n
+
+
+def _tensors(batch: Prepared) -> dict[str, Any]:
+    return {f.name: v for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
+
+
+def _rows(batch: Prepared, rows: Tensor | slice) -> Prepared:
+    kept = {k: v[rows] for k, v in _tensors(batch).items()}
+    return replace(batch, rollouts=batch.rollouts.take(rows), **kept)
+
+
+def _with_parameters(module: nn.Module, make: Callable[[str, nn.Parameter], Tensor]) -> nn.Module:
+    """A copy of a module with other parameters (tied ones stay tied) and the same buffers."""
+    memo: dict[int, Any] = {id(b): b for b in module.buffers()}
+    for name, p in module.named_parameters():
+        memo[id(p)] = nn.Parameter(make(name, p), p.requires_grad)
+    return copy.deepcopy(module, memo)
+
+
+def _shard(through: Through, world: int) -> None:
+    """FSDP2 with a group of shards for each layer, and one for what is left."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
+    mesh = init_device_mesh(device_of(through).type, (world,))
+    for layer in (*reversed(_layers(through)), through):  # what is inside another comes first
+        fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+
+
+def _layers(module: nn.Module) -> list[nn.Module]:
+    """The layers that are gathered one at a time: a GPT's blocks, those that a transformers model names, and a critic's
+    head where its numbers are of another type than the body's, for a group of shards has but one."""
+    named = {name for m in module.modules() for name in getattr(m, "_no_split_modules", None) or ()}
+    critics = [m for m in module.modules() if isinstance(m, Critic)]
+    heads = {id(m.head) for m in critics if m.head.weight.dtype != next(m.body.parameters()).dtype}
+    return [m for m in module.modules() if isinstance(m, Block) or type(m).__name__ in named or id(m) in heads]
+
+
+def _check_same(processes: Processes, module: nn.Module) -> None:
+    sums = processes.gather(float(sum(p.detach().double().sum() for p in module.parameters())))
+    if any(not math.isclose(s, sums[0], rel_tol=1e-9, abs_tol=1e-9) for s in sums):
+        raise ValueError(f"policy must be the same in all processes, its parameters sum to {sums}; seed what draws it")
