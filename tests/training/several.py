@@ -1,6 +1,6 @@
 """What one process and several must do alike; run as a script by torchrun, each process does its part.
 
-    torchrun --nproc_per_node 2 several.py FOLDER SHARDING
+torchrun --nproc_per_node 2 several.py FOLDER SHARDING
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from torch import nn
 from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.rollouts import Sampled, token_logps
 from toykit.tasks import ChainSum, Operator
+from toykit.training import TrainConfig, Trainer
 from toykit.training.memory import explained, recomputing
 
 TASK = ChainSum(n_train=6)
@@ -89,3 +90,53 @@ def test_an_allocation_that_cannot_be_had_on_this_machine():
     needed = NEEDS.format("4194304.00 GiB more")
     with pytest.raises(MemoryError, match=needed), explained(torch.device("cpu"), "use less"):
         torch.empty(2**52, dtype=torch.uint8)
+
+
+class Small(GPT):
+    """A GPT on a machine that cannot hold more than some rows with a gradient."""
+
+    most = 1_000_000
+
+    def forward(self, input_ids, attention_mask=None, position_ids=None):
+        if torch.is_grad_enabled() and len(input_ids) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has")
+        return super().forward(input_ids, attention_mask, position_ids)
+
+
+def trainer(**options) -> Trainer:
+    policy = Small(GPTConfig(TASK.vocab.size, width=16, heads=2, hidden=16)).double()
+    return Trainer(policy, TASK, "grpo", Sampled(4), TrainConfig(prompts=3, lr=0.01, **options))
+
+
+def test_a_run_that_did_not_fit_goes_on_with_another_setting_and_has_lost_nothing(tmp_path):
+    whole = trainer()
+    whole.run(4, progress=False)
+    begun = trainer()
+    begun.run(2, tmp_path, save_every=50, progress=False)
+    begun.policy.most = 2
+    said = "needs 2.00 GiB more: .*; set micro_size to a number of completions, such as 8, or set recompute"
+    with pytest.raises(MemoryError, match=said):
+        begun.run(4, tmp_path, save_every=50, progress=False)
+    assert begun.done == 2 and begun.updates == 0
+    resumed = trainer(micro_size=2, recompute=True).load(tmp_path / "checkpoint.safetensors")
+    resumed.policy.most = 2
+    resumed.run(4, tmp_path, progress=False)
+    for a, b in zip(whole.policy.parameters(), resumed.policy.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-10)
+    again = trainer(compile=False, seed=1)
+    with pytest.raises(ValueError, match="was made with another config; seed differ"):
+        again.load(tmp_path / "checkpoint.safetensors")
+
+
+def test_the_first_step_too_may_not_fit(tmp_path):
+    begun = trainer(micro_size=3, recompute=True)
+    begun.policy.most = 0
+    with pytest.raises(MemoryError, match="set micro_size to less than 3$"):
+        begun.run(1, tmp_path, progress=False)
+    assert trainer().load(tmp_path / "checkpoint.safetensors").done == 0
+
+
+def test_only_a_gpt_is_compiled():
+    task = Operator(n_train=2)
+    with pytest.raises(ValueError, match="compile must be False for a TabularLM, only a GPT is compiled"):
+        Trainer(TabularLM.of(task, "prefix"), task, "grpo", Sampled(4), TrainConfig(compile=True))

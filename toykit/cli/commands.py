@@ -28,7 +28,7 @@ class Group(TyperGroup):
             return super().invoke(ctx)
         except BrokenPipeError:
             raise
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, MemoryError) as error:
             typer.echo(f"toykit: error: {one_line(error)}", err=True)
             raise typer.Exit(2) from error
 

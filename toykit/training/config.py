@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from toykit._checks import at_least, one_of, positive
 from toykit.training.reference import Reference
 
 OPTIMIZERS = ("adam", "sgd", "natural")
+FREE = (
+    "micro_size",
+    "recompute",
+    "compile",
+)  # change memory and speed and no result, so that a run may go on with others
 
 
 @dataclass(frozen=True)
@@ -20,6 +26,8 @@ class TrainConfig:
     epochs       passes over each batch of rollouts
     minibatch    prompts an optimizer step; None takes the whole batch
     micro_size   completions that are differentiated at once; changes memory, not results
+    recompute    layers' activations are made again in the backward pass, not kept; changes memory, not results
+    compile      compile a GPT's passes and its drawing, which takes a minute: for long runs of one shape
     max_grad_norm  gradient norm above which a step is scaled down; None for no limit
     autocast     compute the update in bf16 (log-probabilities stay float32); completions are drawn without it
     evaluate_every  steps between evaluations on the test split, logged as eval/...; None for none
@@ -32,6 +40,8 @@ class TrainConfig:
     epochs: int = 1
     minibatch: int | None = None
     micro_size: int | None = None
+    recompute: bool = False
+    compile: bool = False
     max_grad_norm: float | None = None
     autocast: bool = False
     evaluate_every: int | None = None
@@ -46,3 +56,14 @@ class TrainConfig:
                 at_least(name, getattr(self, name), 1)
         if self.max_grad_norm is not None:
             positive("max_grad_norm", self.max_grad_norm)
+
+    def kept(self) -> dict[str, Any]:
+        """What a run that goes on must have in common with the one that was stopped."""
+        return {name: value for name, value in asdict(self).items() if name not in FREE}
+
+    @property
+    def advice(self) -> str:
+        """Which settings make a step fit that does not."""
+        less = f"less than {self.micro_size}" if self.micro_size else "a number of completions, such as 8"
+        first = f"set micro_size to {less}" if self.micro_size != 1 else "ask for fewer prompts or a smaller group_size"
+        return first if self.recompute else f"{first}, or set recompute"

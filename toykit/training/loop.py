@@ -87,6 +87,16 @@ def stop_asked() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
+def _step(stepper: Stepper, folder: Path | None) -> dict[str, float]:
+    """A step; one that does not fit, and has changed nothing yet, leaves a checkpoint of what was before in `folder`."""
+    try:
+        return stepper.step()
+    except MemoryError:
+        if folder is not None and not getattr(stepper, "updates", 0):
+            stepper.save(folder / "checkpoint.safetensors")
+        raise
+
+
 def run(
     stepper: Stepper,
     steps: int,
@@ -114,7 +124,7 @@ def run(
     try:
         with stop_asked() as stopped:
             while stepper.done < steps:
-                history.append(figures := stepper.step())
+                history.append(figures := _step(stepper, None if processes.several else folder))
                 bar.update()
                 bar.set_postfix({k: f"{figures[k]:.3f}" for k in shown if k in figures}, refresh=False)
                 if log is not None:

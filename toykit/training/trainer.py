@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from toykit._checks import finite
 from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, method
-from toykit.policies import check_fits, device_of
+from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.rewards import Shaping
 from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
@@ -25,6 +26,7 @@ from toykit.training import checkpoint, loop
 from toykit.training.anchor import Anchor
 from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
+from toykit.training.memory import explained, recomputing
 from toykit.training.natural import fisher, natural_step
 from toykit.training.processes import Processes
 from toykit.training.reference import frozen_copy
@@ -96,14 +98,30 @@ class Trainer:
         self.optimizer = _optimizer(self.config, self.parameters)
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
         self.temperature = getattr(self.strategy, "temperature", 1.0)
-        self.done = 0
+        self.done = self.updates = 0  # whole steps, and updates in the one that was begun last
+        if self.config.compile:
+            compiled(policy)
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         while True:
             yield self.step()
 
     def step(self) -> dict[str, float]:
-        """One round: rollouts, objective, update. Returns its figures (means over the batch, under the behaviour)."""
+        """One round: rollouts, objective, update. Returns its figures (means over the batch, under the behaviour).
+
+        Raises MemoryError where it does not fit, saying what to change; up to the first update (`updates` is 0) the
+        policy and the random numbers are then what they were before.
+        """
+        state, self.updates = self.generator.get_state(), 0
+        try:
+            with explained(self.device, self.config.advice):
+                return self._step()
+        except MemoryError:
+            if not self.updates:
+                self.generator.set_state(state)
+            raise
+
+    def _step(self) -> dict[str, float]:
         began = time.perf_counter()
         asked = self._prompts()
         rollouts, shaped = self.rollouts(asked)
@@ -180,8 +198,8 @@ class Trainer:
         Raises ValueError where the file is truncated, foreign, or of another policy or configuration.
         """
         tensors, meta = checkpoint.load(path, "train")
-        if meta["config"] != asdict(self.config):
-            differ = sorted(k for k, v in asdict(self.config).items() if meta["config"].get(k) != v)
+        kept = self.config.kept()
+        if differ := sorted(k for k, v in kept.items() if meta["config"].get(k) != v):
             raise ValueError(f"checkpoint {str(path)!r} was made with another config; {', '.join(differ)} differ")
         log_z = self._log_z()
         if log_z is not None and "log_z/ids" not in tensors:
@@ -289,9 +307,10 @@ class Trainer:
         losses = [partial(self._anchor_loss, part) for batch in anchored for part in self._cut(batch)]
         losses += [partial(self._loss, part) for part in self._cut(prepared)]  # last: these are of all that is trained
         sums: dict[str, float] = {}
-        for i, loss in enumerate(losses, 1):
-            value, figures = self.models.add_gradient(loss, last=i == len(losses))
-            _add(sums, {"loss": value, **figures})
+        with recomputing(self.policy) if self.config.recompute else nullcontext():
+            for i, loss in enumerate(losses, 1):
+                value, figures = self.models.add_gradient(loss, last=i == len(losses))
+                _add(sums, {"loss": value, **figures})
         limit = float("inf") if self.config.max_grad_norm is None else self.config.max_grad_norm
         norm = float(checkpoint.full(nn.utils.clip_grad_norm_(self.parameters, limit)))
         if not math.isfinite(norm):
@@ -300,6 +319,7 @@ class Trainer:
             natural_step(self.parameters, matrix, self.config.lr)
         else:
             self.optimizer.step()  # type: ignore[union-attr]
+        self.updates += 1
         return {**self.processes.sum(sums), "grad_norm": norm}
 
     def _cut(self, batch: Prepared) -> Iterator[Prepared]:
@@ -328,6 +348,13 @@ class Trainer:
 
     def _log_z(self) -> MovingLogZ | None:
         return getattr(self.objective.signal, "log_z", None)
+
+
+def compiled(policy: nn.Module) -> None:
+    """Compiles a GPT; raises ValueError for any other policy, whose cursor would be compiled anew for each token."""
+    if not isinstance(policy, GPT):
+        raise ValueError(f"compile must be False for a {type(policy).__name__}, only a GPT is compiled")
+    policy.compile()
 
 
 def _add(sums: dict[str, float], figures: dict[str, Tensor]) -> None:
