@@ -88,7 +88,7 @@ def stop_asked() -> Iterator[Callable[[], bool]]:
 
 
 def _step(stepper: Stepper, folder: Path | None) -> dict[str, float]:
-    """A step; one that does not fit, and has changed nothing yet, leaves a checkpoint of what was before in `folder`."""
+    """A step; one that does not fit, and has changed nothing yet, leaves a checkpoint of what was there in `folder`."""
     try:
         return stepper.step()
     except MemoryError:
