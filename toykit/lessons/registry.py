@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from toykit._checks import one_of
 from toykit.lessons.base import RUNGS, Claim, Evidence, Lesson, Results
 from toykit.training.checkpoint import write_whole
+from toykit.training.speed import watching
 from toykit.training.store import data_folder
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def record_path(lesson: Lesson, rung: str) -> Path:
 
 
 def run(lesson: Lesson, rung: str, seeds: tuple[int, ...] | None = None, **options: Any) -> Results:
-    """Runs a rung's experiment and adds how it was made: seeds, seconds, versions, device, command.
+    """Runs a rung's experiment and adds how it was made: seeds, seconds, versions, device, command, and on the llm
+    rung what `toykit.training.speed` says of it.
 
     Raises ValueError for a rung that the lesson does not have, and for options that its experiment does not take.
     """
@@ -73,16 +75,17 @@ def run(lesson: Lesson, rung: str, seeds: tuple[int, ...] | None = None, **optio
         one_of(f"option of lesson {lesson.number} on rung {rung}", option, experiment.options)
     seeds = experiment.seeds if seeds is None else seeds
     began = time.perf_counter()
-    results = experiment.run(seeds=seeds, **options)
-    return results | {
-        "made": {
-            "command": command(lesson, rung),
-            "seeds": list(seeds),
-            "seconds": round(time.perf_counter() - began, 3),
-            "versions": _versions(),
-            "device": str(options.get("device", "cpu")),
-        }
+    device = str(options.get("device", "cpu"))
+    with watching() as seen:
+        results = experiment.run(seeds=seeds, **options)
+    made = {
+        "command": command(lesson, rung),
+        "seeds": list(seeds),
+        "seconds": round(time.perf_counter() - began, 3),
+        "versions": _versions(),
+        "device": device,
     }
+    return results | {"made": made | ({"speed": seen.summary(device)} if rung == "llm" else {})}
 
 
 def record(lesson: Lesson, rung: str, results: Results) -> Path:

@@ -22,7 +22,7 @@ from toykit.rewards import Shaping
 from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
 from toykit.selection import Selection, selection
 from toykit.tasks.base import Prompts, Task
-from toykit.training import checkpoint, loop
+from toykit.training import checkpoint, loop, speed
 from toykit.training.anchor import Anchor
 from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
@@ -123,8 +123,12 @@ class Trainer:
 
     def _step(self) -> dict[str, float]:
         began = time.perf_counter()
-        asked = self._prompts()
+        asked, seen = self._prompts(), speed.watched()
+        began_at = speed.clock(self.device) if seen else 0.0
         rollouts, shaped = self.rollouts(asked)
+        if seen and rollouts is not None:
+            drawn_at = speed.clock(self.device)
+            seen.draw(self.policy, rollouts, drawn_at - began_at)
         figures: dict[str, float] = {"step": self.done + 1}
         if rollouts is not None:
             prepared = self.objective.prepare(self._with_others(rollouts))
@@ -132,6 +136,8 @@ class Trainer:
             anchored = () if self.anchor is None else (self.anchor.batch(asked),)
             for rows in self._minibatches(len(rollouts.prompt_ids)):
                 figures |= self._update(prepared if rows is None else prepared.minibatch(rows), *anchored)
+            if seen:
+                seen.learn(self.policy, rollouts, self.config.epochs, speed.clock(self.device) - drawn_at)
         self.done += 1
         if self.reference is not None:
             self.config.reference.follow(self.reference, self.policy, self.done)
