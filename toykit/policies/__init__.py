@@ -2,7 +2,7 @@
 
 from toykit.policies.base import Cursor, Output, check_fits, context, cursor, device_of, vocab_size
 from toykit.policies.combined import Combined
-from toykit.policies.export import export
+from toykit.policies.export import export, load_exported
 from toykit.policies.gpt import GPT, GPTConfig
 from toykit.policies.tabular import TabularLM
 
@@ -18,5 +18,6 @@ __all__ = [
     "cursor",
     "device_of",
     "export",
+    "load_exported",
     "vocab_size",
 ]

@@ -1,4 +1,4 @@
-"""`export`: a TabularLM or a GPT as a real transformers model."""
+"""`export`: a TabularLM or a GPT as a real transformers model, and `load_exported`: its weights back again."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from toykit.policies.gpt import GPT
 from toykit.policies.tabular import TabularLM
@@ -39,6 +39,50 @@ def export(policy: nn.Module, folder: str | Path | None = None, vocab: Vocab | N
     return model.eval()
 
 
+@torch.no_grad()
+def load_exported(policy: nn.Module, model: nn.Module) -> nn.Module:
+    """Copies the weights of a model that `export` made of the policy, and another library trained, into the policy.
+
+    Returns the policy. Raises ValueError where the model is not one that `export` makes of such a policy (nothing is
+    copied then): other names, other shapes, or a table's automaton that is not the policy's.
+    """
+    if not isinstance(policy, TabularLM | GPT):
+        raise ValueError(f"policy must be a TabularLM or a GPT, got {type(policy).__name__}")
+    state, kept = model.state_dict(), {id(buffer) for buffer in policy.buffers()}
+    learned = {}
+    for name, ours in _names(policy).items():
+        theirs = state.get(name)
+        if theirs is None or theirs.shape != ours.shape:
+            there = "missing" if theirs is None else f"of shape {list(theirs.shape)}"
+            raise ValueError(f"model must be an export of the policy, its {name} {list(ours.shape)} is {there}")
+        if id(ours) not in kept:
+            learned[name] = ours
+        elif not torch.equal(theirs.to(ours.device), ours.to(theirs.dtype)):
+            raise ValueError(f"model must be an export of the policy, its {name} is that of another task")
+    for name, ours in learned.items():
+        ours.copy_(state[name])
+    return policy
+
+
+def _names(policy: TabularLM | GPT) -> dict[str, Tensor]:
+    """The policy's tensors (or views of them) by their names in the exported model, without the tied head."""
+    if isinstance(policy, TabularLM):
+        return {f"model.{name}": value for name, value in policy.state_dict(keep_vars=True).items()}
+    found: dict[str, Any] = {"model.embed_tokens.weight": policy.embedding.weight, "model.norm.weight": policy.norm}
+    block: Any
+    for i, block in enumerate(policy.blocks):
+        to = f"model.layers.{i}."
+        found[to + "input_layernorm.weight"] = block.attention_norm
+        found[to + "post_attention_layernorm.weight"] = block.feed_norm
+        for name, part in zip("qkv", block.qkv.weight.chunk(3), strict=True):
+            found[f"{to}self_attn.{name}_proj.weight"] = part
+        found[to + "self_attn.o_proj.weight"] = block.out.weight
+        for name, part in zip(("gate", "up"), block.gate_up.weight.chunk(2), strict=True):
+            found[f"{to}mlp.{name}_proj.weight"] = part
+        found[to + "mlp.down_proj.weight"] = block.down.weight
+    return found
+
+
 def _llama(policy: GPT) -> nn.Module:
     from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -58,20 +102,8 @@ def _llama(policy: GPT) -> nn.Module:
         bos_token_id=None,
         eos_token_id=None,
     )
-    weights: dict[str, Any] = {"model.embed_tokens.weight": policy.embedding.weight, "model.norm.weight": policy.norm}
-    block: Any
-    for i, block in enumerate(policy.blocks):
-        to = f"model.layers.{i}."
-        weights[to + "input_layernorm.weight"] = block.attention_norm
-        weights[to + "post_attention_layernorm.weight"] = block.feed_norm
-        for name, part in zip("qkv", block.qkv.weight.chunk(3), strict=True):
-            weights[f"{to}self_attn.{name}_proj.weight"] = part
-        weights[to + "self_attn.o_proj.weight"] = block.out.weight
-        for name, part in zip(("gate", "up"), block.gate_up.weight.chunk(2), strict=True):
-            weights[f"{to}mlp.{name}_proj.weight"] = part
-        weights[to + "mlp.down_proj.weight"] = block.down.weight
     model = LlamaForCausalLM(config).to(policy.norm.dtype)
-    missing, unexpected = model.load_state_dict({k: v.detach().clone() for k, v in weights.items()}, strict=False)
+    missing, unexpected = model.load_state_dict({k: v.detach().clone() for k, v in _names(policy).items()}, strict=False)
     assert set(missing) <= {"lm_head.weight"} and not unexpected, (missing, unexpected)
     model.tie_weights()
     return model

@@ -6,7 +6,7 @@ trainers of other libraries ask for the backbone's output and the head's weight 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ class TabularConfig(PretrainedConfig):
     """Shapes of the table and of the automaton's buffers."""
 
     model_type = "toykit_tabular"
+    auto_map: ClassVar[dict[str, str]] = {}  # TRL reads it of any class that is not one of transformers' own
 
     def __init__(self, vocab_size: int = 1, shapes: dict[str, list[int]] | None = None, **options: Any) -> None:
         options.setdefault("tie_word_embeddings", False)

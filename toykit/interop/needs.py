@@ -1,0 +1,53 @@
+"""What a method needs beside log-probabilities and rewards of sampled groups, and who cannot supply it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from toykit.objectives import Method, PolicyGradient, method
+
+
+def as_method(objective: str | Method | PolicyGradient) -> Method:
+    """The method of a name, or of an objective alone; raises ValueError for an unknown name, with the nearest one."""
+    if isinstance(objective, PolicyGradient):
+        return Method(objective, "given")
+    return method(objective) if isinstance(objective, str) else objective
+
+
+def needs(given: Method) -> dict[str, str]:
+    """What a method asks of the library around it: {kind: in words}.
+
+    The kinds are critic, greedy, vocabulary, base, selection, shaping, reference (in the loss alone), penalty (a
+    reference in the reward) and prepared (log-probabilities, the reference's too, where advantages are made).
+    """
+    objective, found = given.objective, {}
+    if objective.needs_critic:
+        found["critic"] = "a critic's values"
+    if objective.needs_greedy:
+        found["greedy"] = "the reward of each prompt's greedy completion"
+    if objective.needs_vocab:
+        found["vocabulary"] = "log-probabilities of the whole vocabulary (kl estimator 'exact')"
+    if given.forward_kl is not None:
+        found["base"] = "completions of the base policy (its forward KL)"
+    if given.selection is not None:
+        found["selection"] = f"the selection of prompts {given.selection!r}"
+    if given.shaping is not None:
+        found["shaping"] = f"the reward's shaping by {', '.join(given.shaping.terms)}"
+    if objective.kl is not None and objective.kl.route != "autodiff":
+        found["penalty"] = f"a KL penalty by the route {objective.kl.route!r}"
+    elif objective.kl is not None:
+        found["reference"] = "the reference's log-probabilities in the loss"
+    if objective.signal is not None:
+        found["prepared"] = "the policy's and the reference's log-probabilities where advantages are made (its signal)"
+    return found
+
+
+def lacking(given: Method, supplied: Collection[str]) -> list[str]:
+    """What a method needs, in words, and that is not among the kinds `supplied`."""
+    return [words for kind, words in needs(given).items() if kind not in supplied]
+
+
+def check_supplied(given: Method, supplied: Collection[str], library: str) -> None:
+    """Raises ValueError naming all that a method needs and a library cannot supply."""
+    if absent := lacking(given, supplied):
+        raise ValueError(f"objective must be one that {library} can run, this one needs {' and '.join(absent)}")
