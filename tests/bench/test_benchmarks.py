@@ -14,6 +14,7 @@ from toykit.exact import leaf_log_probs, log_evidence
 from toykit.lessons.registry import modules
 from toykit.policies import GPT, GPTConfig, export
 from toykit.rollouts import token_logps
+from toykit.tasks.tokenizer import tokenizer_of
 from toykit.training.machine import installed, memory, peak_memory, versions
 
 HERE = {name: b for name, b in BENCHMARKS.items() if all(map(installed, b.needs))}
@@ -138,7 +139,7 @@ def test_sevens_rewards_the_share_of_sevens_that_count():
 
 
 def test_the_tokenizer_of_the_peer_reads_the_prompts_as_the_task_does():
-    task, tokenizer = Sevens(), step.tokenizer()
+    task, tokenizer = Sevens(), tokenizer_of(Sevens.vocab)
     assert tokenizer(task.texts())["input_ids"] == task.prompts().tokens.tolist()
     assert (tokenizer.pad_token_id, tokenizer.eos_token_id, len(tokenizer)) == (0, 2, task.vocab.size)
 

@@ -110,7 +110,9 @@ def test_a_task_becomes_a_data_set_and_a_reward_function(name):
 
 def test_a_prompt_that_its_text_does_not_say_is_refused():
     spaced = Echo(vocab=Vocab(("<pad>", "<eos>", "a", "b", "a b"), pad=0, stop=(1,)))
-    with pytest.raises(ValueError, match=r"must be read from their text as they are, got \[2, 3\] from 'a b' \(prompt 2\)"):
+    with pytest.raises(
+        ValueError, match=r"must be read from their text as they are, got \[2, 3\] from 'a b' \(prompt 2\)"
+    ):
         trl.dataset(spaced)
 
 
@@ -123,7 +125,9 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(tricks, tmp_pat
         trl.trainer(TabularLM.of(TreeTask(Tree(2, 2), torch.zeros(4))), tricks.task, args)
     with pytest.raises(ValueError, match="reference must be given with an objective only"):
         trl.trainer(tricks.policy(), tricks.task, args, reference=tricks.policy())
-    with pytest.raises(ValueError, match="beta must be 0.0 with a toykit objective, got 0.1: the objective has its own"):
+    with pytest.raises(
+        ValueError, match="beta must be 0.0 with a toykit objective, got 0.1: the objective has its own"
+    ):
         args.beta = 0.1
         export(tricks.policy(), tmp_path / "model", vocab=tricks.task.vocab)
         from transformers import AutoModelForCausalLM

@@ -191,7 +191,10 @@ def test_an_evaluation_leaves_the_average_of_z_as_it_is(handed):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"entropy_coef": 0.1}, "entropy_coef must be 0.0 with a toykit objective, got 0.1: the objective is the whole"),
+        (
+            {"entropy_coef": 0.1},
+            "entropy_coef must be 0.0 with a toykit objective, got 0.1: the objective is the whole",
+        ),
         ({"top_entropy_quantile": 0.2}, "top_entropy_quantile must be 1.0"),
         ({"mask_truncated_completions": True}, "mask_truncated_completions must be False"),
     ],

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from toykit.tasks import TokenizerVocab
+import pytest
+
+from toykit.tasks import NAMES, TokenizerVocab, Vocab, make
+from toykit.tasks.tokenizer import tokenizer_of
 
 
 class Words:
@@ -38,3 +41,27 @@ def test_a_prompt_loses_the_stop_token_that_the_tokenizer_adds_and_keeps_those_o
     assert vocab.encode_prompt("one two") == [0, 3, 4]
     assert vocab.encode_prompt("one <turn>") == [0, 3, 2]
     assert vocab.encode_prompt("one </s>") == [0, 3, 1]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_vocabulary_becomes_a_tokenizer_with_its_ids(name) -> None:
+    task = make(name)
+    prompts, tokenizer = task.prompts()[:20], tokenizer_of(task.vocab)
+    rows = [row[mask].tolist() for row, mask in zip(prompts.tokens, prompts.mask, strict=True)]
+    texts = [task.vocab.decode(row) for row in rows]
+    assert tokenizer(texts)["input_ids"] == rows
+    assert [tokenizer.decode(row) for row in rows] == texts
+    assert (tokenizer.pad_token_id, tokenizer.padding_side) == (task.vocab.pad, "left")
+    assert tokenizer.eos_token_id == (task.vocab.stop[0] if task.vocab.stop else task.vocab.size)
+
+
+def test_a_word_that_is_a_padding_token_is_not_found_inside_another() -> None:
+    vocab = Vocab(tuple(str(i) for i in range(12)), pad=1)
+    assert tokenizer_of(vocab)("10 1 11")["input_ids"] == [10, 1, 11]
+
+
+def test_a_tokenizer_stays_itself_and_another_separator_is_refused() -> None:
+    tokenizer = Words()
+    assert tokenizer_of(TokenizerVocab(tokenizer)) is tokenizer
+    with pytest.raises(ValueError, match="sep of the vocabulary must be ' ' or '' for a tokenizer, got ','"):
+        tokenizer_of(Vocab(("a", "b"), sep=","))

@@ -15,6 +15,7 @@ from toykit.bench.sevens import Sevens
 from toykit.objectives import method
 from toykit.policies import GPT, GPTConfig, export
 from toykit.rollouts import Sampled
+from toykit.tasks.tokenizer import tokenizer_of
 from toykit.training import TrainConfig, Trainer
 
 GROUP, LR = 8, 1e-3
@@ -59,22 +60,10 @@ def trl_trainer(model: Any, prompts: int, folder: str) -> Any:
         reward_funcs=reward,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": 4 * task.texts()}),
-        processing_class=tokenizer(),
+        processing_class=tokenizer_of(task.vocab),
     )
     made.remove_callback(PrinterCallback)
     return made
-
-
-def tokenizer() -> Any:
-    """The vocabulary of `Sevens` as a tokenizer of transformers that splits at spaces."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    words = {word: i for i, word in enumerate(Sevens.vocab.tokens)}
-    made = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    names = {f"{name}_token": f"<{name}>" for name in ("pad", "bos", "eos", "unk")}
-    return PreTrainedTokenizerFast(tokenizer_object=made, padding_side="left", **names)
 
 
 def peer_model(policy: GPT) -> Any:

@@ -38,7 +38,9 @@ def dataset(task: Task, split: str = "train") -> Any:
     texts = [task.vocab.decode(row) for row in rows]
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
         if (again := tokenizer(text=[text])["input_ids"][0]) != row:
-            raise ValueError(f"prompts must be read from their text as they are, got {again} from {text!r} (prompt {i})")
+            raise ValueError(
+                f"prompts must be read from their text as they are, got {again} from {text!r} (prompt {i})"
+            )
     return Dataset.from_dict({"prompt": texts, "prompt_id": prompts.ids.tolist()})
 
 

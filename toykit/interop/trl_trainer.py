@@ -61,7 +61,9 @@ class ObjectiveTrainer(GRPOTrainer):
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **options: Any) -> Any:
         """As TRL's; raises ValueError where a moving Z would have to be resumed: it is in no checkpoint of TRL's."""
         if resume_from_checkpoint and getattr(self.objective.signal, "log_z", None) is not None:
-            raise ValueError("resume_from_checkpoint must be None for an objective with a moving Z, which TRL saves not")
+            raise ValueError(
+                "resume_from_checkpoint must be None for an objective with a moving Z, which TRL saves not"
+            )
         return super().train(resume_from_checkpoint, *args, **options)
 
     def _calculate_rewards(self, *args: Any, **options: Any) -> Tensor:
@@ -198,6 +200,8 @@ def _prompt_ids(inputs: list[dict[str, Any]], objective: PolicyGradient, acceler
         return torch.tensor([row["prompt_id"] for row in inputs], device=accelerator.device)
     betas = [getattr(piece, "beta", None) for piece in (objective.kl, getattr(objective.signal, "target", None))]
     if getattr(objective.signal, "log_z", None) is not None or any(isinstance(beta, Tensor) for beta in betas):
-        raise ValueError("the data set must have a column prompt_id for an objective with a number kept for each prompt")
+        raise ValueError(
+            "the data set must have a column prompt_id for an objective with a number kept for each prompt"
+        )
     first = accelerator.process_index * len(inputs)
     return (first + torch.arange(len(inputs), device=accelerator.device)) // group_size

@@ -103,7 +103,9 @@ def _llama(policy: GPT) -> nn.Module:
         eos_token_id=None,
     )
     model = LlamaForCausalLM(config).to(policy.norm.dtype)
-    missing, unexpected = model.load_state_dict({k: v.detach().clone() for k, v in _names(policy).items()}, strict=False)
+    missing, unexpected = model.load_state_dict(
+        {k: v.detach().clone() for k, v in _names(policy).items()}, strict=False
+    )
     assert set(missing) <= {"lm_head.weight"} and not unexpected, (missing, unexpected)
     model.tie_weights()
     return model
