@@ -16,6 +16,7 @@ ORDER = (
     "objectives",
     "selection",
     "training",
+    "interop",
     "exact",
     "diagnostics",
     "control",

@@ -1,4 +1,4 @@
-"""A toykit objective under TRL's trainer: the same gradient as our own, and TRL's own losses as combinations of ours."""
+"""A toykit objective under TRL's trainer: the gradient is our own, and TRL's own losses are combinations of ours."""
 
 from __future__ import annotations
 
