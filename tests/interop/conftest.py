@@ -20,9 +20,9 @@ def agg_loss(
     each = (loss_mat * mask).sum(-1)
     if loss_agg_mode == "seq-mean-token-mean":
         each = each / mask.sum(-1)
-    return (
-        each.sum() / n * dp_size / ((loss_scale_factor or loss_mask.shape[-1]) if loss_agg_mode.endswith("norm") else 1)
-    )
+    if loss_agg_mode == "seq-mean-token-sum-norm":
+        each = each / (loss_scale_factor or loss_mask.shape[-1])
+    return each.sum() / n * dp_size
 
 
 def stand_in() -> ModuleType:

@@ -62,7 +62,7 @@ class ObjectiveTrainer(GRPOTrainer):
         """As TRL's; raises ValueError where a moving Z would have to be resumed: it is in no checkpoint of TRL's."""
         if resume_from_checkpoint and getattr(self.objective.signal, "log_z", None) is not None:
             raise ValueError(
-                "resume_from_checkpoint must be None for an objective with a moving Z, which TRL saves not"
+                "resume_from_checkpoint must be None for an objective with a moving Z, TRL saves none"
             )
         return super().train(resume_from_checkpoint, *args, **options)
 
