@@ -18,9 +18,9 @@ from toykit.lessons.l04_vagram import row_models
 from toykit.lessons.l04_vagram.pendulum import Problem, fit_values
 from toykit.lessons.l04_vagram.rows import Rows
 from toykit.lessons.l04_vagram.world_models import fit, judge
-from toykit.lessons.llm import qwen3
 from toykit.policies import GPT, GPTConfig
 from toykit.policies.hub import check_device
+from toykit.policies.qwen3 import qwen3
 from toykit.training import TrainConfig
 from toykit.training.checkpoint import write_whole
 
@@ -150,7 +150,7 @@ def llm(
     parameters: list[int] = []
 
     def make(task: Rows, seed: int) -> nn.Module:
-        policy = qwen3(task, chosen.model, seed).to(where)
+        policy = qwen3(task.vocab, chosen.model, seed).to(where)
         parameters.append(sum(p.numel() for p in policy.parameters()))
         return policy
 

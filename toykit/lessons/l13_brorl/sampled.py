@@ -21,6 +21,7 @@ from toykit.lessons.compare import Figures, compare, last
 from toykit.lessons.llm import pretrained
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import device_of
+from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Sampled, token_logps
 from toykit.tasks import Operator
 from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
@@ -185,7 +186,7 @@ class Size:
 
 SIZES = {
     "60m": Size(
-        {"hidden_size": 640, "intermediate_size": 1920, "num_hidden_layers": 12, "num_attention_heads": 10},
+        PRESETS["qwen3-60m"].sizes,
         PretrainConfig(steps=3_000, batch=512, lr=3e-4),
         Plan(8, 256, 300, (0, 64, 128, 192, 256, 320), TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True)),
     ),

@@ -19,6 +19,7 @@ from toykit.lessons.compare import Figures, compare
 from toykit.lessons.l35_limit_of_rlvr.exact import missed
 from toykit.lessons.llm import pretrained
 from toykit.objectives import Method, method
+from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Given, Sampled, node_logps
 from toykit.tasks import Operator
 from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
@@ -194,7 +195,7 @@ class Size:
 
 SIZES = {
     "60m": Size(
-        {"hidden_size": 640, "intermediate_size": 1920, "num_hidden_layers": 12, "num_attention_heads": 10},
+        PRESETS["qwen3-60m"].sizes,
         PretrainConfig(steps=1_000, batch=512, lr=3e-4),
         TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
         (0, 50, 100, 200, 300),

@@ -1,0 +1,21 @@
+"""The models of the llm rung at their full size, which no test trains."""
+
+from __future__ import annotations
+
+import importlib
+
+import pytest
+import torch
+
+from toykit.policies.qwen3 import qwen3
+from toykit.tasks import Vocab
+
+VOCAB = Vocab(tuple("0123456789"))
+
+
+@pytest.mark.parametrize("lesson", ["l01_kl_as_bayes", "l02_reasoning_boundary", "l13_brorl", "l35_limit_of_rlvr"])
+def test_the_full_size_of_every_lessons_llm_rung_can_be_called(lesson):
+    """With one thin layer: what could not fit are the heads."""
+    for size in importlib.import_module(f"toykit.lessons.{lesson}.sampled").SIZES.values():
+        thin = qwen3(VOCAB, size.model | {"num_hidden_layers": 1, "intermediate_size": 8})
+        assert thin(torch.tensor([[1, 3, 5]])).logits.isfinite().all()
