@@ -73,7 +73,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(toykit, pressed, tmp_path):
     again = shlex.split(found.err.splitlines()[-1])
     assert again == ["toykit", "pretrain", "chain_sum", *again[3:-3], "--out", "stopped.safetensors", "--resume"]
     assert toykit(*words).refused("holds checkpoint.safetensors; add --resume")
-    assert toykit(*words, "--lr", "1", "--resume").refused("got other ones: lr 1.0 (was 0.003)")
+    assert toykit(*words, "--lr", "1", "--resume").refused("got other ones: lr 1.0 (was None)")
     assert toykit(*again[1:]).status == 0
     assert toykit("pretrain", "chain_sum", *SMALL, "--out", "straight.safetensors").status == 0
     stopped, straight = ((tmp_path / f"{name}.safetensors").read_bytes() for name in ("stopped", "straight"))
@@ -106,7 +106,7 @@ def test_a_truncated_checkpoint_is_refused(toykit, pressed, tmp_path):
     [
         (["chain_sun"], "task must be one of"),
         (["bandit"], "task must have a corpus to pretrain on, 'bandit' has none"),
-        (["problems.jsonl"], "task must be a name: a GPT has no tokenizer to read 'problems.jsonl' with"),
+        (["problems.jsonl"], "task must be a name: a new model has no tokenizer to read 'problems.jsonl' with"),
         (["chain_sum", "-o", "digits=3"], "option of task chain_sum must be one of"),
         (["chain_sum", "--steps", "0"], "steps must be >= 1, got 0"),
         (["chain_sum", "--lr", "-1"], "lr must be > 0 and finite, got -1.0"),
@@ -123,3 +123,38 @@ def test_a_finished_run_leaves_its_policy_alone(toykit, tmp_path):
     toykit("pretrain", "chain_sum", *SMALL)
     left = [p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()]
     assert left == ["data/checkpoints/chain_sum.safetensors"]
+
+
+def test_the_task_is_an_argument_or_an_option_and_the_command_is_the_same(toykit, tmp_path):
+    for words in (["chain_sum"], ["--task", "chain_sum"]):
+        assert toykit("pretrain", *words, *SMALL, "--out", f"{len(words)}.safetensors").status == 0
+    first, second = (checkpoint.load(tmp_path / f"{n}.safetensors")[1] for n in (1, 2))
+    assert first == second and first["command"].startswith("toykit pretrain chain_sum ")
+    assert (tmp_path / "1.safetensors").read_bytes() == (tmp_path / "2.safetensors").read_bytes()
+    assert toykit("pretrain", "chain_sum", "--task", "letters").refused(
+        "task must be given once, got 'chain_sum' and --task 'letters'"
+    )
+    assert toykit("pretrain").refused("task must be given: the name of a task with a corpus")
+
+
+def test_a_stated_accuracy_stops_the_run_and_is_written(toykit, tmp_path):
+    words = [*SMALL, "-o", "horizon=5", "--lr", "0.02", "--batch", "64", "--evaluate-every", "5", "--steps", "300"]
+    found = toykit("pretrain", "chain_sum", *words, "--accuracy", "0.2")
+    assert found.status == 0
+    meta = checkpoint.load(tmp_path / "data" / "checkpoints" / "chain_sum.safetensors")[1]
+    assert meta["accuracy"] >= 0.2 and meta["steps"] % 5 == 0 and meta["steps"] < 300
+    assert f"{meta['steps']} steps on chain_sum" in found.out
+    assert f"accuracy: {meta['accuracy']:.3f} on 10 held-out prompts (0.2 was asked for)" in found.out
+    assert f"greedy {meta['accuracy']:.3f}" in found.out
+
+
+def test_an_accuracy_that_is_not_reached_fails_and_keeps_the_checkpoint(toykit, tmp_path):
+    words = ["pretrain", "chain_sum", *SMALL, "--out", "x.safetensors", "--accuracy", "1.0"]
+    found = toykit(*words)
+    said = found.err.splitlines()[-1]  # after the progress bar
+    assert found.status == 2 and found.out == "" and not (tmp_path / "x.safetensors").exists()
+    assert said.startswith("toykit: error: accuracy of 1.0 was not reached, it is 0.") and "after 12 steps" in said
+    again = shlex.split(said.partition("that is kept: ")[2])
+    assert again[-1] == "--resume" and again[again.index("--steps") + 1] == "24"
+    assert "after 24 steps; to go on from the checkpoint that is kept" in toykit(*again[1:]).err
+    assert checkpoint.load(tmp_path / "runs" / "pretrain" / "x" / "checkpoint.safetensors")[1]["step"] == 24

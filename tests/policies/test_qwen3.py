@@ -42,7 +42,7 @@ def test_the_same_seed_gives_the_same_weights_and_moves_no_generator():
 
 
 def test_sizes_that_make_no_model_are_refused():
-    with pytest.raises(ValueError, match="hidden_size must be a multiple of twice num_attention_heads, got 30 and 10"):
+    with pytest.raises(ValueError, match="width must be a multiple of twice heads, got width 30 and heads 10"):
         qwen3(VOCAB, TINY | {"hidden_size": 30})
     with pytest.raises(ValueError, match="num_hidden_layers must be >= 1, got 0"):
         qwen3(VOCAB, TINY | {"num_hidden_layers": 0})

@@ -94,3 +94,97 @@ def test_evaluation_asks_the_first_prompts_in_batches_of_any_size():
             evaluate(policy, task, **{option: 0})
     with pytest.raises(ValueError, match="split must be one of test, train, got 'validation'"):
         evaluate(policy, task, "validation")
+
+
+def test_the_learning_rate_rises_over_the_warm_up():
+    config = PretrainConfig(steps=10, lr=1.0, warmup=4)
+    assert [config.rate(done) for done in range(10)] == pytest.approx(
+        [0.25, 0.5 * 0.9, 0.75 * 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1]
+    )
+    made = pretrainer(PretrainConfig(steps=10, batch=4, lr=1.0, warmup=4))
+    made.step()
+    assert made.optimizer.param_groups[0]["lr"] == 0.25
+
+
+def accurate(monkeypatch, *values: float) -> list[int]:
+    """Gives these accuracies in turn; the list that is returned grows by one at each measurement."""
+    measured, left = [], iter(values)
+
+    def measure(policy, task):
+        measured.append(1)
+        return next(left)
+
+    monkeypatch.setattr("toykit.training.pretrain.greedy_reward", measure)
+    return measured
+
+
+def test_a_run_stops_where_its_accuracy_is_reached_and_stays_so(tmp_path, monkeypatch):
+    config = PretrainConfig(steps=20, batch=4, accuracy=0.5, evaluate_every=3)
+    measured = accurate(monkeypatch, 0.2, 0.5)
+    made = pretrainer(config)
+    figures = made.run(tmp_path, progress=False)
+    assert [f.get("accuracy") for f in figures] == [None, None, 0.2, None, None, 0.5]
+    assert made.finished and len(measured) == 2
+    again = pretrainer(config).load(tmp_path / "checkpoint.safetensors")
+    assert again.finished and again.accuracy == 0.5 and again.run(tmp_path, progress=False) == []
+
+
+def test_an_accuracy_is_that_of_the_policy_as_it_is(tmp_path, monkeypatch):
+    accurate(monkeypatch, 0.4, 0.3)
+    made = pretrainer(PretrainConfig(steps=5, batch=4, accuracy=0.9, evaluate_every=3))
+    for _ in range(3):
+        made.step()
+    assert made.accuracy == 0.4
+    made.step()
+    assert made.accuracy is None and not made.finished
+    assert made.step()["accuracy"] == 0.3  # after the last step there is a measurement too
+
+
+def test_a_run_that_fell_short_goes_on_with_more_steps_and_says_so(tmp_path, monkeypatch):
+    accurate(monkeypatch, 0.1, 0.2, 0.8)
+    short = PretrainConfig(steps=2, batch=4, accuracy=0.8)
+    made = pretrainer(short)
+    made.run(tmp_path, progress=False)
+    assert not made.finished
+    lower = pretrainer(PretrainConfig(steps=2, batch=4, accuracy=0.1)).load(tmp_path / "checkpoint.safetensors")
+    assert lower.finished and lower.earlier == []
+    more = pretrainer(PretrainConfig(steps=6, batch=4, accuracy=0.8, evaluate_every=100))
+    more.load(tmp_path / "checkpoint.safetensors")
+    more.step()
+    assert more.optimizer.param_groups[0]["lr"] == pytest.approx(3e-3 * 4 / 6)
+    more.save(tmp_path / "more.safetensors")
+    again = pretrainer(PretrainConfig(steps=6, batch=4, accuracy=0.8, evaluate_every=100))
+    again.load(tmp_path / "more.safetensors")
+    assert again.earlier == [{"step": 2, "steps": 2}] == more.earlier
+    for name in ("lr", "warmup", "batch", "evaluate_every", "autocast", "seed"):
+        other = PretrainConfig(**{"steps": 2, "batch": 4, "accuracy": 0.8, name: 7})
+        with pytest.raises(ValueError, match="was made with another config"):
+            pretrainer(other).load(tmp_path / "checkpoint.safetensors")
+
+
+def test_autocast_computes_in_bf16_and_keeps_the_weights():
+    plain, cast = (pretrainer(PretrainConfig(steps=4, batch=8, autocast=autocast)) for autocast in (False, True))
+    one, other = losses(plain, 1)[0], losses(cast, 1)[0]
+    assert other != one and other == pytest.approx(one, abs=0.05)
+    assert {p.dtype for p in cast.policy.parameters()} == {torch.float32}
+
+
+def test_a_loss_that_is_not_finite_changes_nothing():
+    made = pretrainer()
+    with torch.no_grad():
+        made.policy.norm[0] = math.nan
+    before = [p.clone() for p in made.policy.parameters()]
+    with pytest.raises(ValueError, match="loss must be finite, got nan in step 1; a smaller lr may help"):
+        made.step()
+    assert made.done == 0
+    for a, b in zip(before, made.policy.parameters(), strict=True):
+        assert torch.equal(a, b) or not a.isfinite().all()
+
+
+def test_settings_of_the_accuracy_are_checked():
+    for accuracy in (0.0, 1.1, math.nan):
+        with pytest.raises(ValueError, match=r"accuracy must be in \(0, 1\], got"):
+            PretrainConfig(accuracy=accuracy)
+    for name, least in {"evaluate_every": 1, "warmup": 0}.items():
+        with pytest.raises(ValueError, match=f"{name} must be >= {least}, got {least - 1}"):
+            PretrainConfig(**{name: least - 1})

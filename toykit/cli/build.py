@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +13,12 @@ import torch
 from torch import nn
 
 from toykit._checks import at_least, nearest, one_of
+from toykit.cli.folder import write_model
 from toykit.cli.options import task_options
 from toykit.cli.train import TrainSettings
 from toykit.cli.verifier import find_verifier
 from toykit.objectives import Method, method
-from toykit.policies import GPT, GPTConfig, TabularLM, export
+from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.policies.hub import DTYPES, check_device, load
 from toykit.rollouts import Enumerated, Sampled, Strategy
 from toykit.tasks import Task, Vocab, make
@@ -43,16 +43,7 @@ class Built:
 
     def save_model(self, folder: Path) -> None:
         """Writes the policy as a transformers model, in the place of one that is there."""
-        from transformers.utils import logging
-
-        logging.disable_progress_bar()
-        part = folder.with_name(folder.name + ".part")
-        shutil.rmtree(part, ignore_errors=True)
-        export(self.trainer.policy, part, self.vocab)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(part)
-        shutil.rmtree(folder, ignore_errors=True)
-        part.rename(folder)
+        write_model(folder, self.trainer.policy, self.vocab, self.tokenizer)
 
     @property
     def how_to_load(self) -> str:
@@ -171,11 +162,14 @@ def _own(given: TrainSettings, kind: str, task: Task) -> nn.Module:
 
 
 def _hub(given: TrainSettings) -> tuple[nn.Module, Any]:
-    name = given.policy
+    name, kept = given.policy, data_folder() / "checkpoints"
+    if not Path(name).is_dir() and (kept / name / "config.json").is_file():
+        name = str(kept / name)  # a transformers model that `toykit pretrain` made
     if name.endswith(".safetensors"):
         raise FileNotFoundError(f"policy {name!r} does not exist")
     if not Path(name).is_dir() and (not HUB_ID.fullmatch(name) or Path(name).parent.is_dir()):
-        bases = sorted(path.stem for path in (data_folder() / "checkpoints").glob("*.safetensors"))
+        models = [path.parent.name for path in kept.glob("*/config.json")]
+        bases = sorted([*(path.stem for path in kept.glob("*.safetensors")), *models])
         known = ["tabular", "gpt", *bases]
         raise ValueError(
             f"policy must be {', '.join(known)}, a .safetensors file, a folder with a transformers model, or a hub id "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 import typer
 
 SETTINGS, CHECKPOINT, LOG, EVALUATION = "settings.json", "checkpoint.safetensors", "log.jsonl", "evaluation.json"
+ABOUT = "about.json"  # how a model's folder was made
 TRACES = (CHECKPOINT, SETTINGS, LOG, EVALUATION, "model")
 
 
@@ -93,6 +95,27 @@ def changed(folder: Path, settings: dict[str, Any], free: tuple[str, ...] = ()) 
         raise ValueError(f"{str(path)!r} must be the settings of a run, got something else") from error
     now, then = ({name: kept.get(name) for name in names} for kept in (settings, before))
     return ", ".join(f"{name} {now[name]!r} (was {then[name]!r})" for name in names if now[name] != then[name])
+
+
+def write_model(folder: Path, policy: Any, vocab: Any, tokenizer: Any, about: dict[str, Any] | None = None) -> None:
+    """Writes a policy as a transformers model, in the place of one that is there; see `toykit.policies.export`.
+
+    `tokenizer` (None for none) and a file about.json with `about` are written beside it.
+    """
+    from transformers.utils import logging
+
+    from toykit.policies import export
+
+    logging.disable_progress_bar()
+    part = folder.with_name(folder.name + ".part")
+    shutil.rmtree(part, ignore_errors=True)
+    export(policy, part, vocab)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(part)
+    if about is not None:
+        write_json(part / ABOUT, about)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -48,7 +48,7 @@ def qwen3(vocab: Vocab, sizes: dict[str, int], seed: int = 0) -> Any:
     `sizes` are those of Qwen3Config: hidden_size, intermediate_size, num_hidden_layers, num_attention_heads, and
     max_position_embeddings where a context of 64 tokens is not enough. A third of the heads have keys and values of
     their own, or the next smaller number that divides the heads. Under `torch.device("meta")` nothing is allocated.
-    Raises ValueError for a size below 1, and a hidden_size that the heads do not share in even parts.
+    Raises ValueError for a size below 1, and a hidden_size (width) that the heads do not share in even parts.
     """
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
@@ -56,7 +56,7 @@ def qwen3(vocab: Vocab, sizes: dict[str, int], seed: int = 0) -> Any:
         at_least(name, value, 1)
     width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
     if width % (2 * heads):
-        raise ValueError(f"hidden_size must be a multiple of twice num_attention_heads, got {width} and {heads}")
+        raise ValueError(f"width must be a multiple of twice heads, got width {width} and heads {heads}")
     config = Qwen3Config(
         vocab_size=vocab.size,
         num_key_value_heads=max(n for n in range(1, max(1, heads // 3) + 1) if heads % n == 0),

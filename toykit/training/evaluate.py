@@ -30,13 +30,21 @@ def evaluate(
         at_least("max_prompts", max_prompts, 1)
     prompts = task.prompts(split).to(device_of(policy))[slice(0, max_prompts)]
     generator = torch.Generator(prompts.tokens.device).manual_seed(seed)
-    sampled, likeliest = [], []
+    sampled = []
     for rows in torch.arange(len(prompts), device=prompts.tokens.device).split(batch):
         sampled.append(Sampled(group_size)(policy, task, prompts[rows], generator).rewards)
-        likeliest.append(greedy(policy, task, prompts[rows]).rewards)
     rewards = torch.cat(sampled)
     return {
         "reward": float(rewards.mean()),
         f"best_of_{group_size}": float(rewards.amax(-1).mean()),
-        "greedy": float(torch.cat(likeliest).mean()),
+        "greedy": greedy_reward(policy, task, split, max_prompts, batch),
     }
+
+
+def greedy_reward(
+    policy: nn.Module, task: Task, split: str = "test", max_prompts: int | None = None, batch: int = 256
+) -> float:
+    """Mean reward of the greedy completions of a split's prompts: the accuracy, where a reward is 0 or 1."""
+    prompts = task.prompts(split).to(device_of(policy))[slice(0, max_prompts)]
+    rows = torch.arange(len(prompts), device=prompts.tokens.device).split(batch)
+    return float(torch.cat([greedy(policy, task, prompts[r]).rewards for r in rows]).mean())

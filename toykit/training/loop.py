@@ -105,10 +105,10 @@ def run(
     progress: bool = True,
     label: str = "train",
     tensorboard: bool = False,
-    shown: tuple[str, ...] = ("reward", "loss"),
+    shown: tuple[str, ...] = ("reward", "loss", "accuracy"),
     processes: Processes = ALONE,
 ) -> list[dict[str, float]]:
-    """Steps until `steps` are done and returns the figures of those made here.
+    """Steps until `steps` are done, or the stepper says that it is `finished`; returns the figures of those made here.
 
     With `out`, writes log.jsonl and checkpoint.safetensors there every `save_every` steps, at the end, and when Ctrl-C
     is pressed (the step under way is finished first, then KeyboardInterrupt is raised). Of several processes the first
@@ -120,10 +120,14 @@ def run(
     folder = None if out is None else Path(out)
     log = Log(folder, stepper.done, tensorboard) if folder is not None and processes.first else None
     history: list[dict[str, float]] = []
+
+    def over() -> bool:
+        return stepper.done >= steps or getattr(stepper, "finished", False)
+
     bar = tqdm(total=steps, initial=stepper.done, desc=label, unit="step", disable=not (progress and processes.first))
     try:
         with stop_asked() as stopped:
-            while stepper.done < steps:
+            while not over():
                 history.append(figures := _step(stepper, None if processes.several else folder))
                 bar.update()
                 bar.set_postfix({k: f"{figures[k]:.3f}" for k in shown if k in figures}, refresh=False)
@@ -131,7 +135,7 @@ def run(
                     log(figures)
                 # asked once: a Ctrl-C while the checkpoint is written belongs to the next step
                 asked = processes.any(stopped())
-                if folder and (stepper.done % save_every == 0 or stepper.done == steps or asked):
+                if folder and (stepper.done % save_every == 0 or over() or asked):
                     stepper.save(folder / "checkpoint.safetensors")
                 if asked:
                     raise KeyboardInterrupt

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -14,6 +16,7 @@ from toykit.policies import check_fits, device_of
 from toykit.rollouts import token_logps
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop
+from toykit.training.evaluate import greedy_reward
 from toykit.training.processes import Processes
 from toykit.training.spread import Spread
 
@@ -28,18 +31,37 @@ class Corpus(Task, Protocol):
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """`steps` steps of AdamW on fresh batches, the learning rate going linearly from `lr` to 0."""
+    """`steps` steps of AdamW on fresh batches, the learning rate going linearly from `lr` to 0.
+
+    warmup          steps over which the learning rate rises, linearly too
+    autocast        compute in bf16 (log-probabilities stay float32)
+    accuracy        where it stops earlier: the mean reward of greedy completions of the held-out prompts that is
+                    enough, in (0, 1]; None where it is not measured
+    evaluate_every  steps between these measurements; there is one after the last step too
+    """
 
     steps: int = 400
     batch: int = 128
     lr: float = 3e-3
     max_grad_norm: float = 1.0
+    warmup: int = 0
+    autocast: bool = False
+    accuracy: float | None = None
+    evaluate_every: int = 100
     seed: int = 0
 
     def __post_init__(self) -> None:
-        at_least("steps", self.steps, 1)
-        at_least("batch", self.batch, 1)
+        for name in ("steps", "batch", "evaluate_every"):
+            at_least(name, getattr(self, name), 1)
+        at_least("warmup", self.warmup, 0)
         positive("lr", self.lr)
+        if self.accuracy is not None and not 0 < self.accuracy <= 1:
+            raise ValueError(f"accuracy must be in (0, 1], got {self.accuracy}")
+
+    def rate(self, done: int) -> float:
+        """The learning rate of the step after `done` steps."""
+        rise = min(1.0, (done + 1) / self.warmup) if self.warmup else 1.0
+        return self.lr * rise * (1 - done / self.steps)
 
 
 class Pretrainer:
@@ -67,12 +89,20 @@ class Pretrainer:
                 f"batch must be a multiple of the {self.processes.world} processes, got {self.config.batch}"
             )
         self.models = Spread(self.processes, [policy])
-        self.optimizer = torch.optim.AdamW(policy.parameters(), self.config.lr, betas=(0.9, 0.98))
+        self.optimizer = torch.optim.AdamW(policy.parameters(), self.config.lr, betas=(0.9, 0.98), fused=True)
         self.generator = torch.Generator().manual_seed(self.config.seed)
         self.done = 0
+        self.accuracy: float | None = None  # of the policy as it is now, where it was measured
+        self.earlier: list[dict[str, int]] = []  # {step, steps}: where it went on with other `steps` than until then
+
+    @property
+    def finished(self) -> bool:
+        """Whether the accuracy that is asked for is reached."""
+        asked = self.config.accuracy
+        return asked is not None and self.accuracy is not None and self.accuracy >= asked
 
     def step(self) -> dict[str, float]:
-        """One batch of fresh examples."""
+        """One batch of fresh examples; raises ValueError, before anything is changed, where the loss is not finite."""
         c, device = self.config, device_of(self.policy)
         prompts, completions, mask = self.task.corpus(c.batch, self.generator)
         prompts, completions, mask = prompts.to(device), completions.to(device), mask.to(device)
@@ -80,39 +110,54 @@ class Pretrainer:
         prompts, completions, mask = prompts[rows], completions[rows, None], mask[rows, None]
 
         def loss() -> tuple[Tensor, dict[str, Tensor]]:
-            logp = token_logps(self.policy, prompts.tokens, prompts.mask, completions, mask)
+            with torch.autocast(device.type, torch.bfloat16, enabled=c.autocast):
+                logp = token_logps(self.policy, prompts.tokens, prompts.mask, completions, mask)
             return -logp.sum() / total, {}
 
         for group in self.optimizer.param_groups:
-            group["lr"] = c.lr * (1 - self.done / c.steps)
+            group["lr"] = c.rate(self.done)
         self.optimizer.zero_grad()
-        value, _ = self.models.add_gradient(loss)
+        mine, _ = self.models.add_gradient(loss)
+        summed = self.processes.sum({"loss": mine.item()})
+        if not math.isfinite(value := summed["loss"]):
+            raise ValueError(f"loss must be finite, got {value} in step {self.done + 1}; a smaller lr may help")
         nn.utils.clip_grad_norm_(self.policy.parameters(), c.max_grad_norm)
         self.optimizer.step()
         self.done += 1
-        return {"step": self.done, **self.processes.sum({"loss": value.item()})}
+        figures, self.accuracy = {"step": self.done, **summed}, None
+        if c.accuracy is not None and (self.done % c.evaluate_every == 0 or self.done == c.steps):
+            greedy = self.models.whole(partial(greedy_reward, self.policy, self.task))
+            self.accuracy = figures["accuracy"] = greedy
+        return figures
 
     def plain_policy(self) -> nn.Module:
         """The policy as one process alone would hold it: itself, or where it is sharded a copy on the CPU."""
         return self.models.plain(self.policy)
 
     def run(self, out: str | Path | None = None, save_every: int = 50, progress: bool = True) -> list[dict[str, float]]:
-        """Goes on to the last step; see `toykit.training.loop.run` for logs and checkpoints."""
+        """Goes on to the last step or until it is `finished`; logs and checkpoints are `toykit.training.loop.run`'s."""
         return loop.run(self, self.config.steps, out, save_every, progress, "pretrain", processes=self.processes)
 
     def save(self, path: str | Path) -> None:
         tensors = checkpoint.module_tensors("policy", self.policy) | checkpoint.optimizer_tensors(self.optimizer)
         tensors["generator"] = self.generator.get_state()
-        meta = {"kind": "pretrain", "step": self.done, "config": asdict(self.config)}
+        progress = {"step": self.done, "accuracy": self.accuracy, "earlier": self.earlier}
+        meta = {"kind": "pretrain", "config": asdict(self.config), **progress}
         checkpoint.save(path, tensors, meta, self.processes)
 
     def load(self, path: str | Path) -> Pretrainer:
-        """Restores what `save` wrote; raises ValueError where it was made with another config or policy."""
+        """Restores what `save` wrote; raises ValueError where it was made with another config or policy.
+
+        The steps and the accuracy that are asked for may be other ones, so that a run that fell short can go on.
+        """
         tensors, meta = checkpoint.load(path, "pretrain")
-        if meta["config"] != asdict(self.config):
+        free = {"steps": self.config.steps, "accuracy": self.config.accuracy}
+        if meta["config"] | free != asdict(self.config):
             raise ValueError(f"checkpoint {str(path)!r} was made with another config: {meta['config']}")
         checkpoint.load_modules({"policy": self.policy}, tensors)
         checkpoint.load_optimizer(self.optimizer, tensors)
         self.generator.set_state(tensors["generator"])
-        self.done = meta["step"]
+        self.done, self.accuracy, self.earlier = meta["step"], meta["accuracy"], meta["earlier"]
+        if (steps := meta["config"]["steps"]) != self.config.steps:
+            self.earlier.append({"step": self.done, "steps": steps})
         return self
