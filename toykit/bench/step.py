@@ -60,7 +60,7 @@ def trl_trainer(model: Any, prompts: int, folder: str) -> Any:
         reward_funcs=reward,
         args=config,
         train_dataset=Dataset.from_dict({"prompt": 4 * task.texts()}),
-        processing_class=tokenizer_of(task.vocab),
+        processing_class=tokenizer_of(task.vocab, complete=True),
     )
     made.remove_callback(PrinterCallback)
     return made

@@ -18,14 +18,14 @@ from toykit.cli.options import task_options
 from toykit.cli.train import TrainSettings
 from toykit.cli.verifier import find_verifier
 from toykit.objectives import Method, method
-from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.policies import GPT, GPTConfig, TabularLM, lora
 from toykit.policies.hub import DTYPES, check_device, load
 from toykit.rollouts import Enumerated, Sampled, Strategy
 from toykit.tasks import Task, Vocab, make
 from toykit.training import Reference, TrainConfig, Trainer, evaluate, load_policy
 from toykit.training.store import data_folder
 
-LR = {"tabular": 0.05, "gpt": 1e-3, "hub": 1e-5}
+LR = {"tabular": 0.05, "gpt": 1e-3, "hub": 1e-5, "lora": 1e-4}
 HUB_ID = re.compile(r"\w[\w.-]*/[\w.-]+")
 
 
@@ -48,7 +48,8 @@ class Built:
     @property
     def how_to_load(self) -> str:
         """A sentence on what loads the written model."""
-        loads = "AutoModelForCausalLM.from_pretrained loads it"
+        merged = " (the adapters are merged into it)" if lora.adapters(self.trainer.policy) else ""
+        loads = f"AutoModelForCausalLM.from_pretrained loads it{merged}"
         if isinstance(self.trainer.policy, TabularLM):
             return loads + " after `import toykit.policies.transformers_model`"
         return loads + (", AutoTokenizer.from_pretrained its tokenizer" if self.tokenizer is not None else "")
@@ -68,6 +69,8 @@ def build(given: TrainSettings) -> Built:
         raise ValueError("tensorboard must be installed for its logs: pip install 'toykit[lab]'")
     if given.sharing != "prefix" and kind != "tabular":
         raise ValueError(f"sharing must be given only for policy 'tabular', got policy {given.policy!r}")
+    if given.lora is not None:
+        _check_lora(given.lora, kind, given.policy)
     own_problems = given.task.endswith(".jsonl")
     options = _problem_options(given) if own_problems else _task_options(given)
     policy: nn.Module
@@ -81,8 +84,17 @@ def build(given: TrainSettings) -> Built:
             raise ValueError(f"policy must be a transformers model for the task {given.task}, got {given.policy!r}")
         tokenizer, task = None, make(given.task, **options)
         policy = _own(given, kind, task)
+    if given.lora is not None:
+        policy = lora.adapted(policy, given.lora, seed=given.seed)
     trainer = Trainer(policy.to(given.device), task, objective, strategy, config)
     return Built(trainer, tokenizer, None if kind == "hub" else task.vocab)
+
+
+def _check_lora(rank: int, kind: str, policy: str) -> None:
+    at_least("lora", rank, 1)
+    if kind != "hub":
+        raise ValueError(f"lora must be given only for a transformers model, got policy {policy!r}")
+    lora.check_installed()
 
 
 def kind_of(policy: str) -> str:
@@ -113,7 +125,7 @@ def _strategy(given: TrainSettings) -> Strategy:
 def _config(given: TrainSettings, kind: str) -> TrainConfig:
     on_cuda = given.device.startswith("cuda") and kind != "tabular" and _dtype(given, kind) == torch.float32
     return TrainConfig(
-        lr=LR[kind] if given.lr is None else given.lr,
+        lr=LR[kind if given.lora is None else "lora"] if given.lr is None else given.lr,
         optimizer=given.optimizer,
         prompts=given.prompts,
         epochs=given.epochs,

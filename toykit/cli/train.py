@@ -71,7 +71,16 @@ class TrainSettings:
         typer.Option(
             help="Learning rate.",
             rich_help_panel=LEARNING,
-            show_default="0.05 for a table, 1e-3 for a GPT, 1e-5 for a transformers model",
+            show_default="0.05 for a table, 1e-3 for a GPT, 1e-5 for a transformers model, 1e-4 for its adapters",
+        ),
+    ] = None
+    lora: Annotated[
+        int | None,
+        typer.Option(
+            metavar="RANK",
+            help="Train low-rank adapters of a transformers model in the place of its weights.",
+            rich_help_panel=LEARNING,
+            show_default="none; all weights are trained",
         ),
     ] = None
     optimizer: Annotated[

@@ -33,7 +33,7 @@ def dataset(task: Task, split: str = "train") -> Any:
     """
     from datasets import Dataset
 
-    prompts, tokenizer = task.prompts(split), tokenizer_of(task.vocab)
+    prompts, tokenizer = task.prompts(split), tokenizer_of(task.vocab, complete=True)
     rows = [row[mask].tolist() for row, mask in zip(prompts.tokens.cpu(), prompts.mask.cpu(), strict=True)]
     texts = [task.vocab.decode(row) for row in rows]
     for i, (row, text) in enumerate(zip(rows, texts, strict=True)):
@@ -138,7 +138,7 @@ def trainer(
         reward_funcs=reward(task),
         args=args,
         train_dataset=dataset(task),
-        processing_class=tokenizer_of(task.vocab),
+        processing_class=tokenizer_of(task.vocab, complete=True),
         **options,
     )
     if args.logging_strategy == "no":  # which leaves a line at the end

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from toykit.policies import lora
 from toykit.policies.gpt import GPT
 from toykit.policies.tabular import TabularLM
 from toykit.tasks.base import Vocab
@@ -18,7 +19,8 @@ def export(policy: nn.Module, folder: str | Path | None = None, vocab: Vocab | N
 
     A GPT becomes a LlamaForCausalLM, which loads anywhere. A TabularLM becomes a TabularForCausalLM: import
     `toykit.policies.transformers_model` before `AutoModelForCausalLM.from_pretrained(folder)`. A transformers model
-    stays what it is. `vocab` gives the ids of the padding and stop tokens that `generate` uses.
+    stays what it is; of one with adapters (`toykit.policies.lora`) a copy is made, with them merged. `vocab` gives the
+    ids of the padding and stop tokens that `generate` uses.
     Raises ValueError for any other policy.
     """
     model: Any
@@ -27,7 +29,7 @@ def export(policy: nn.Module, folder: str | Path | None = None, vocab: Vocab | N
     elif isinstance(policy, GPT):
         model = _llama(policy)
     elif hasattr(policy, "save_pretrained"):
-        model = policy
+        model = lora.merged(policy) if lora.adapters(policy) else policy
     else:
         raise ValueError(f"policy must be a TabularLM, a GPT or a transformers model, got {type(policy).__name__}")
     if vocab is not None:

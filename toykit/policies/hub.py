@@ -42,7 +42,7 @@ def load(name: str | Path, dtype: str = "float32", device: str = "cpu") -> tuple
             name, dtype=DTYPES[dtype], use_safetensors=True, output_loading_info=True, **at_hand
         )
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left", **at_hand) if has_tokenizer else None
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise ValueError(f"policy could not be loaded from {str(name)!r}: {error}") from error
     if found["missing_keys"]:  # transformers would go on with random weights
         raise ValueError(f"policy could not be loaded from {str(name)!r}: no {sorted(found['missing_keys'])[0]} there")

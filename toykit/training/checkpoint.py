@@ -101,15 +101,34 @@ def placed(value: Tensor, like: Tensor) -> Tensor:
 
 def module_tensors(name: str, module: nn.Module) -> dict[str, Tensor]:
     """A module's parameters as "name/parameter": what training changes (buffers are made by the constructor)."""
-    return {f"{name}/{k}": v for k, v in module.named_parameters()}
+    return {f"{name}/{k}": v for k, v in _kept(module).items()}
+
+
+def _kept(module: nn.Module) -> dict[str, nn.Parameter]:
+    """The parameters that train; all of them where none does, as in a reference."""
+    every = dict(module.named_parameters())
+    return {k: v for k, v in every.items() if v.requires_grad} or every
+
+
+def frozen(module: nn.Module) -> dict[str, int]:
+    """{"frozen": a sum over the bits of what does not train} of a module that trains in part, else nothing."""
+    kept = _kept(module)
+    others = [p for name, p in module.named_parameters() if name not in kept]
+    return {"frozen": sum(int(_bits(p).sum(dtype=torch.int64)) for p in others)} if others else {}
+
+
+def _bits(values: Tensor) -> Tensor:
+    """Numbers as whole ones with the same bits, whose sum is the same in any order and on any device."""
+    whole = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}[values.element_size()]
+    return values.detach().flatten().view(whole)
 
 
 def load_modules(modules: Mapping[str, nn.Module], tensors: Mapping[str, Tensor]) -> None:
-    """Copies "name/..." into each module's parameters; raises ValueError, before anything is copied, where names or
-    shapes differ."""
+    """Copies "name/..." into the parameters of each module that `module_tensors` keeps; raises ValueError, before
+    anything is copied, where names or shapes differ."""
     found: list[tuple[nn.Parameter, Tensor]] = []
     for name, module in modules.items():
-        for k, parameter in module.named_parameters():
+        for k, parameter in _kept(module).items():
             stored = tensors.get(f"{name}/{k}")
             if stored is None or stored.shape != parameter.shape:
                 got = "nothing" if stored is None else f"shape {list(stored.shape)}"

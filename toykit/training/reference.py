@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from toykit._checks import at_least, one_of
+from toykit.policies import lora
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Reference:
         weight = 1.0 if self.kind == "reset" else 1.0 - self.decay
         for ours, theirs in zip(reference.parameters(), policy.parameters(), strict=True):
             ours.lerp_(theirs, weight)
+
+
+def first(policy: nn.Module, how: Reference) -> nn.Module:
+    """The policy as it is now: a copy, or, where that stays the same, an adapted model with its adapters off."""
+    return lora.Unadapted(policy) if how.kind == "frozen" and lora.untrained(policy) else frozen_copy(policy)
 
 
 def frozen_copy(policy: nn.Module) -> nn.Module:

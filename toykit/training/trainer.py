@@ -29,7 +29,7 @@ from toykit.training.evaluate import evaluate
 from toykit.training.memory import explained, recomputing
 from toykit.training.natural import fisher, natural_step
 from toykit.training.processes import Processes
-from toykit.training.reference import frozen_copy
+from toykit.training.reference import first
 from toykit.training.spread import Spread, divided, portion, together
 
 
@@ -56,7 +56,7 @@ class Trainer:
         reference: nn.Module | None = None,
         processes: Processes | None = None,
     ) -> None:
-        """`reference` defaults to a copy of the policy as it is now; it is kept only where the objective needs it.
+        """`reference` defaults to the policy as it is now; it is kept only where the objective needs it.
 
         `processes` are those that were joined. Raises ValueError for an unknown objective, a task that does not fit
         the policy or cannot be enumerated, and what several processes cannot do.
@@ -86,7 +86,7 @@ class Trainer:
             )
         self._check_processes()
         needs = self.objective.needs_reference
-        self.reference = frozen_copy(reference or policy) if needs else None
+        self.reference = first(reference or policy, self.config.reference) if needs else None
         self.critic = make_critic(policy) if self.objective.needs_critic else None
         self.anchor = None
         if given.forward_kl is not None:
@@ -196,7 +196,7 @@ class Trainer:
             tensors |= {f"anchor/{k}": v for k, v in self.anchor.state().items()}
         tensors["generator"] = self.generator.get_state()
         meta = {"kind": "train", "step": self.done, "config": asdict(self.config)}
-        checkpoint.save(path, tensors, meta, self.processes)
+        checkpoint.save(path, tensors, meta | checkpoint.frozen(self.policy), self.processes)
 
     def load(self, path: str | Path) -> Trainer:
         """Restores what `save` wrote into a trainer that was built with the same arguments, and returns it.
@@ -207,6 +207,8 @@ class Trainer:
         kept = self.config.kept()
         if differ := sorted(k for k, v in kept.items() if meta["config"].get(k) != v):
             raise ValueError(f"checkpoint {str(path)!r} was made with another config; {', '.join(differ)} differ")
+        if (frozen := checkpoint.frozen(self.policy)) and meta.get("frozen") != frozen["frozen"]:
+            raise ValueError(f"checkpoint {str(path)!r} was made with another base: weights that do not train differ")
         log_z = self._log_z()
         if log_z is not None and "log_z/ids" not in tensors:
             raise ValueError("checkpoint must hold log_z/ids and log_z/log_z for this objective, got neither")
