@@ -9,6 +9,7 @@ from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.tasks.bandit import random_bandit
 from toykit.tasks.chain_sum import ChainSum
 from toykit.training import PretrainConfig, Pretrainer, evaluate
+from toykit.training.evaluate import greedy_reward
 
 TASK = ChainSum(n_digits=2, n_train=64, n_test=16, horizon=8)
 CONFIG = PretrainConfig(steps=40, batch=32, lr=1e-2)
@@ -79,6 +80,13 @@ def test_evaluation_is_a_function_of_its_seed_and_leaves_the_generators_alone():
     assert first.keys() == {"reward", "best_of_4", "greedy"}
     assert torch.equal(torch.get_rng_state(), state)
     assert all(p.grad is None for p in policy.parameters())
+
+
+def test_nine_of_ten_right_is_an_accuracy_of_0_9():
+    """In float32 it would be a little less, and a run that asks for 0.9 would not stop."""
+    task = random_bandit(n_prompts=10, n_arms=2)
+    task.rewards[:] = (torch.arange(10) < 9).double()[:, None]
+    assert greedy_reward(TabularLM.of(task, dtype=torch.float32), task) == 0.9
 
 
 def test_evaluation_asks_the_first_prompts_in_batches_of_any_size():

@@ -21,7 +21,8 @@ from toykit.objectives import Method, method
 from toykit.policies import GPT, GPTConfig, TabularLM, lora
 from toykit.policies.hub import DTYPES, check_device, load
 from toykit.rollouts import Enumerated, Sampled, Strategy
-from toykit.tasks import Task, Vocab, make
+from toykit.tasks import Task, TokenizerVocab, Vocab, make
+from toykit.tasks.in_words import for_tokenizer
 from toykit.training import Reference, TrainConfig, Trainer, evaluate, load_policy
 from toykit.training.store import data_folder
 
@@ -79,6 +80,8 @@ def build(given: TrainSettings) -> Built:
         if own_problems and tokenizer is None:
             raise ValueError(f"policy must have a tokenizer for the task {given.task}, {given.policy!r} has none")
         task = make(given.task, **{"tokenizer": tokenizer} if own_problems else {}, **options)
+        if tokenizer is not None and not own_problems:
+            task = for_tokenizer(task, TokenizerVocab(tokenizer))
     else:
         if own_problems:
             raise ValueError(f"policy must be a transformers model for the task {given.task}, got {given.policy!r}")

@@ -47,4 +47,4 @@ def greedy_reward(
     """Mean reward of the greedy completions of a split's prompts: the accuracy, where a reward is 0 or 1."""
     prompts = task.prompts(split).to(device_of(policy))[slice(0, max_prompts)]
     rows = torch.arange(len(prompts), device=prompts.tokens.device).split(batch)
-    return float(torch.cat([greedy(policy, task, prompts[r]).rewards for r in rows]).mean())
+    return float(torch.cat([greedy(policy, task, prompts[r]).rewards for r in rows]).double().mean())
