@@ -1,4 +1,4 @@
-"""From settings to a trainer, for policies that do not need transformers."""
+"""From settings to a trainer, for policies that transformers need not load."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from toykit.cli.train import TrainSettings
 from toykit.objectives import Posterior
 from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.rollouts import Enumerated, Sampled
+from toykit.tasks import ChainSum, make
+from toykit.tasks.tokenizer import tokenizer_of
 from toykit.training import Reference, TrainConfig, save_policy
 
 CHAIN = {"task": "chain_sum", "option": ["n_train=20", "n_test=5", "n_digits=2"]}
@@ -111,16 +113,17 @@ def test_the_learning_rate_is_fit_for_the_kind_of_policy(base):
 
 
 def test_a_folder_or_a_hub_id_is_loaded_with_its_tokenizer(tmp_path, monkeypatch):
-    asked = []
+    asked, tokenizer = [], tokenizer_of(make("chain_sum").vocab)
 
     def load(name, dtype, device):
         asked.append((name, dtype, device))
-        return GPT(GPTConfig(16, context=32)), "a tokenizer"
+        return GPT(GPTConfig(16, context=32)), tokenizer
 
     monkeypatch.setattr("toykit.cli.build.load", load)
     for name in ("owner/model-1.5b", str(tmp_path)):
         made = built(policy=name, dtype="bfloat16", **CHAIN)
-        assert made.trainer.config.lr == 1e-5 and made.tokenizer == "a tokenizer" and made.vocab is None
+        assert made.trainer.config.lr == 1e-5 and made.tokenizer is tokenizer and made.vocab is None
+        assert isinstance(made.trainer.task, ChainSum)  # whose ids the tokenizer has
     assert asked == [("owner/model-1.5b", "bfloat16", "cpu"), (str(tmp_path), "bfloat16", "cpu")]
 
 

@@ -50,7 +50,7 @@ def test_a_model_is_written_with_its_tokenizer_and_is_a_policy_for_the_task(toyk
     about = json.loads((made / "about.json").read_text())
     assert about["options"] == OPTIONS and about["command"].startswith("toykit pretrain chain_sum ")
     held_out = task.prompts("test")
-    assert about["accuracy"] == float(greedy(model, task, held_out).rewards.mean())
+    assert about["accuracy"] == float(greedy(model, task, held_out).rewards.double().mean())
 
     text = task.vocab.decode(held_out.tokens[0].tolist())
     ids = tokenizer(text, return_tensors="pt").input_ids
@@ -60,9 +60,9 @@ def test_a_model_is_written_with_its_tokenizer_and_is_a_policy_for_the_task(toyk
     assert written == ours and tokenizer.decode(written) == task.vocab.decode(ours)
 
     words = ["--objective", "rloo", "--prompts", "4", "--steps", "2"]
-    for name in ("qwen3-1m-chain_sum", made):  # by its name, and by its folder
-        assert toykit("train", "--policy", name, *TASK, *words, "--out", f"run-{len(str(name))}").status == 0
-    again = tmp_path / f"run-{len(str(made))}" / "model"
+    for policy, out in (("qwen3-1m-chain_sum", "by_name"), (made, "by_folder")):
+        assert toykit("train", "--policy", policy, *TASK, *words, "--out", out).status == 0
+    again = tmp_path / "by_folder" / "model"
     assert load(again)[1].get_vocab() == tokenizer.get_vocab()
     assert toykit("train", "--policy", again, *TASK, *words, "--out", "third").status == 0
 
