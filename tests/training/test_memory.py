@@ -20,10 +20,10 @@ def gpt() -> nn.Module:
 
 
 def qwen3() -> nn.Module:
-    from toykit.lessons.llm import qwen3
+    from toykit.policies.qwen3 import qwen3
 
     sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
-    return qwen3(TASK, sizes).double().eval()
+    return qwen3(TASK.vocab, sizes).double().eval()
 
 
 def calls_of_layers(policy: nn.Module) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toykit.lessons.llm import qwen3
 from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.policies.qwen3 import qwen3
 from toykit.rollouts import Sampled
 from toykit.tasks import ChainSum, Operator
 from toykit.training import TrainConfig, Trainer
@@ -26,7 +26,7 @@ def test_shapes_by_hand():
     assert mine.parameters == v * 16 + 16 + 3 * (2 * 16 + 4 * 16 * 16 + 3 * 16 * 24)
     assert (mine.layers, mine.attention, mine.cached, mine.itemsize) == (3, 16, 2 * 3 * 16, 4)
     sizes = {"hidden_size": 12, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 3}
-    hub = Shape.of(qwen3(TASK, sizes).to(torch.bfloat16))  # one head of keys and values for three of queries
+    hub = Shape.of(qwen3(TASK.vocab, sizes).to(torch.bfloat16))  # one head of keys and values for three of queries
     assert (hub.layers, hub.attention, hub.cached, hub.itemsize) == (2, 12, 2 * 2 * 1 * 4, 2)
     assert Shape.of(TabularLM.of(Operator(n_train=2), "prefix")) is None
 

@@ -61,9 +61,7 @@ class ObjectiveTrainer(GRPOTrainer):
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **options: Any) -> Any:
         """As TRL's; raises ValueError where a moving Z would have to be resumed: it is in no checkpoint of TRL's."""
         if resume_from_checkpoint and getattr(self.objective.signal, "log_z", None) is not None:
-            raise ValueError(
-                "resume_from_checkpoint must be None for an objective with a moving Z, TRL saves none"
-            )
+            raise ValueError("resume_from_checkpoint must be None for an objective with a moving Z, TRL saves none")
         return super().train(resume_from_checkpoint, *args, **options)
 
     def _calculate_rewards(self, *args: Any, **options: Any) -> Tensor:
