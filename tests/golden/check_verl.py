@@ -1,11 +1,13 @@
-"""Makes verl_interop.json: toykit's methods run by verl itself, beside toykit alone and beside verl's own methods.
+r"""Makes verl_interop.json: toykit's methods run by verl itself, beside toykit alone and beside verl's own methods.
 
-verl is not needed to run the tests, only to make the record again, in the environment of make_verl_table.py and, from
-the top of the repository:
+verl is not needed to run the tests, only to make the record again, in an environment of its own (CPU, Python 3.11):
 
-    verl-venv/bin/pip install fastapi uvicorn safetensors tqdm
-    verl-venv/bin/pip install --no-deps hydra-core==1.3.2 torchdata==0.11.0 cachetools
-    PYTHONPATH=. verl-venv/bin/python tests/golden/check_verl.py
+    python -m venv verl-venv
+    verl-venv/bin/pip install torch==2.13.0
+    verl-venv/bin/pip install -e ".[bench,dev,lora]" fastapi uvicorn
+    verl-venv/bin/pip install --no-deps verl==0.9.1 ray msgpack protobuf "tensordict<=0.10" pyvers orjson omegaconf \
+        antlr4-python3-runtime==4.9.3 codetiming hydra-core==1.3.2 torchdata==0.11.0 cachetools
+    verl-venv/bin/python tests/golden/check_verl.py
 
 The batch is that of verl.json, its rows shuffled. Each method goes the way of a verl job on the CPU: its settings are
 composed with verl's own configuration; advantages come from verl's `compute_advantage` (after `apply_kl_penalty`, where

@@ -12,7 +12,7 @@ from torch import Tensor
 from toykit.diagnostics import paired_interval
 from toykit.interop import trl
 from toykit.objectives import Advantage, Clip, PolicyGradient
-from toykit.policies import GPT, GPTConfig, TabularLM, export, load_exported
+from toykit.policies import GPT, GPTConfig, TabularLM, load_exported
 from toykit.rollouts import Enumerated, Sampled
 from toykit.tasks import Prompts, Tree, TreeTask, Vocab, make
 from toykit.training import TrainConfig, Trainer
@@ -133,11 +133,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained(tricks, tmp_pat
     with pytest.raises(
         ValueError, match="beta must be 0.0 with a toykit objective, got 0.1: the objective has its own"
     ):
-        args.beta = 0.1
-        export(tricks.policy(), tmp_path / "model", vocab=tricks.task.vocab)
-        from transformers import AutoModelForCausalLM
-
-        trl.trainer(AutoModelForCausalLM.from_pretrained(tmp_path / "model"), tricks.task, args, "grpo")
+        trl.trainer(tricks.policy(), tricks.task, trl.config(tricks.task, tmp_path, 1, beta=0.1), "grpo")
     for name, value in (("steps", 0), ("group_size", 1), ("lr", 0.0)):
         with pytest.raises(ValueError, match=f"{name} must be >=? "):
             trl.config(tricks.task, tmp_path, **{"steps": 1, name: value})

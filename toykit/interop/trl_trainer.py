@@ -38,9 +38,11 @@ class ObjectiveTrainer(GRPOTrainer):
     """
 
     def __init__(self, *args: Any, method: Method, reference: nn.Module | None = None, **options: Any) -> None:
+        _check(options.get("args", args[2] if len(args) > 2 else None))
         super().__init__(*args, **options)
         self.objective, self.shaping = method.objective, method.shaping
-        self._check()
+        if self.aux_loss_enabled:
+            raise ValueError("router_aux_loss_coef must be 0.0 with a toykit objective, which is the whole loss")
         self.reference = None
         if self.objective.needs_reference:
             if self.is_deepspeed_enabled or self.is_fsdp_enabled:
@@ -48,15 +50,6 @@ class ObjectiveTrainer(GRPOTrainer):
             self.reference = frozen_copy(self.model if reference is None else reference).to(self.accelerator.device)
             if reference is not None:
                 add_fused_lm_head(self.reference, temperature=self.temperature)
-
-    def _check(self) -> None:
-        for name, (value, why) in NEUTRAL.items():
-            if (got := getattr(self.args, name)) != value:
-                raise ValueError(f"{name} must be {value!r} with a toykit objective, got {got!r}: {why}")
-        if self.use_vllm and self.vllm_importance_sampling_correction:
-            raise ValueError("vllm_importance_sampling_correction must be False with a toykit objective, got True")
-        if self.aux_loss_enabled:
-            raise ValueError("router_aux_loss_coef must be 0.0 with a toykit objective, which is the whole loss")
 
     def train(self, resume_from_checkpoint: Any = None, *args: Any, **options: Any) -> Any:
         """As TRL's; raises ValueError where a moving Z would have to be resumed: it is in no checkpoint of TRL's."""
@@ -163,6 +156,17 @@ class ObjectiveTrainer(GRPOTrainer):
 
     def _log(self, name: str, value: float) -> None:
         self._metrics["train" if self.model.training else "eval"][name].append(value)
+
+
+def _check(config: Any) -> None:
+    """Raises ValueError where a GRPOConfig (None is TRL's default) asks for a loss beside the objective's."""
+    if config is None:
+        return
+    for name, (value, why) in NEUTRAL.items():
+        if (got := getattr(config, name)) != value:
+            raise ValueError(f"{name} must be {value!r} with a toykit objective, got {got!r}: {why}")
+    if config.use_vllm and config.vllm_importance_sampling_correction:
+        raise ValueError("vllm_importance_sampling_correction must be False with a toykit objective, got True")
 
 
 def in_groups(rows: dict[str, Tensor], rewards: Tensor, group_size: int, horizon: int) -> Rollouts:
