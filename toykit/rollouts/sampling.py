@@ -141,12 +141,13 @@ def sample(
         at.pick(torch.arange(len(asked), device=device).repeat_interleave(group_size))
     ends = torch.tensor(stop, device=device, dtype=torch.int64)
     tokens = torch.zeros(n, horizon, dtype=torch.int64, device=device)
-    logps = [torch.zeros(n, horizon, dtype=_precise(at.logits), device=device) for _ in range(1 + how.cuts)]
-    noise = _noise(generator, (horizon, whole, at.logits.shape[-1]), logps[0])
+    logits = at.logits
+    logps = [torch.zeros(n, horizon, dtype=_precise(logits), device=device) for _ in range(1 + how.cuts)]
+    noise = _noise(generator, (horizon, whole, logits.shape[-1]), logps[0])
     rows: Tensor | None = None  # which completions are still drawn, where some are not
     live = torch.ones(n, dtype=torch.bool, device=device)
     for t in range(horizon):
-        logp = log_softmax(at.logits if how.temperature in (0, 1) else at.logits / how.temperature)
+        logp = log_softmax(logits if how.temperature in (0, 1) else logits / how.temperature)
         laws = [logp, how.cut(logp)] if how.cuts else [logp]
         if how.temperature:
             own = next(noise)[first : first + n]
@@ -167,6 +168,7 @@ def sample(
             at.pick(going)
             token, live, rows = token[going], live[going], going if rows is None else rows[going]
         at.append(token)
+        logits = at.logits
     ended = (tokens[:, : t + 1, None] == ends).any(-1).long()
     mask = ended.cumsum(1) == ended
     shaped = [x[:, : t + 1].masked_fill(~mask, 0).view(-1, group_size, t + 1) for x in (tokens, *logps)]
