@@ -58,6 +58,24 @@ def test_ours_and_the_peer_run_in_turn_and_change_places_after_a_warm_up(world):
     assert found.peer == (3.0, 4.0, 5.0, 4.0, 2.0)
 
 
+def test_short_work_is_done_again_until_it_has_taken_long_enough(world):
+    case = Case("", world.work("ours", [9.0, *[0.25, 0.5] * 5]), world.work("peer", [9.0] + [0.75] * 5))
+    found = timed(case, 5, world.clock, enough=0.7)
+    assert found.ours == (0.375,) * 5 and found.peer == (0.75,) * 5  # the first run is not counted, nor repeated
+    assert world.diary == [
+        "ours",
+        "peer",
+        "peer",
+        "ours",
+        "ours",
+        *["ours", "ours", "peer", "peer", "ours", "ours"] * 2,
+    ]
+
+
+def test_work_that_takes_no_time_comes_to_an_end(world):
+    assert timed(Case("", lambda: None), 5, world.clock, enough=1.0).ours == (0.0,) * 5
+
+
 def test_a_row_holds_the_median_of_the_ratios_of_pairs_and_their_range(world):
     row = run(of(two(world)), clock=world.clock).row()
     assert tuple(row) == KEYS

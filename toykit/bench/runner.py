@@ -15,6 +15,8 @@ from toykit.bench.base import FULL, SIZES, Benchmark, Case
 from toykit.training.machine import installed, versions
 
 LEAST_RUNS = 5
+ENOUGH = 0.25  # seconds of a run, unless its work is done this often before:
+MOST_TIMES = 200
 Clock = Callable[[], float]
 
 
@@ -77,6 +79,9 @@ class Found:
 def run(benchmark: Benchmark, size: str = FULL, runs: int = LEAST_RUNS, clock: Clock = time.perf_counter) -> Found:
     """Prepares the benchmark once and times `runs` runs of each case after one that is not counted.
 
+    At full size a run repeats work that is short until it has taken a quarter of a second, ours and the peer's alike:
+    a single step of milliseconds would mostly measure what the other left in the caches.
+
     A peer that is not installed is left out, and why is said. The global random numbers of torch, from which peers
     draw, are restored afterwards. Raises ValueError for fewer than 5 runs and an unknown size.
     """
@@ -86,7 +91,7 @@ def run(benchmark: Benchmark, size: str = FULL, runs: int = LEAST_RUNS, clock: C
         torch.manual_seed(0)
         cases, skipped = _prepared(benchmark, size)
         try:
-            times = tuple(timed(case, runs, clock) for case in cases)
+            times = tuple(timed(case, runs, clock, ENOUGH if size == FULL else 0.0) for case in cases)
             notes = tuple(said for case in cases if (said := case.notes()))
         finally:
             for case in cases:
@@ -96,23 +101,29 @@ def run(benchmark: Benchmark, size: str = FULL, runs: int = LEAST_RUNS, clock: C
     return Found(benchmark, size, times, skipped, notes, torch.get_num_threads())
 
 
-def timed(case: Case, runs: int, clock: Clock = time.perf_counter) -> Times:
-    """One run of each that is not counted, then `runs` pairs; which of the two goes first changes with each pair."""
+def timed(case: Case, runs: int, clock: Clock = time.perf_counter, enough: float = 0.0) -> Times:
+    """One run of each that is not counted, then `runs` pairs; which of the two goes first changes with each pair.
+
+    A run does its work again until `enough` seconds have gone by; its time is that of doing it once, on the average.
+    """
     both = {"ours": case.ours} | ({} if case.peer is None else {"peer": case.peer})
     found: dict[str, list[float]] = {name: [] for name in both}
     for i in range(runs + 1):
         for name in sorted(both, reverse=bool(i % 2)):
-            took = _seconds(both[name], clock)
+            took = _seconds(both[name], clock, enough if i > 0 else 0.0)
             if i > 0:
                 found[name].append(took)
     return Times(case.label, tuple(found["ours"]), tuple(found.get("peer", ())))
 
 
-def _seconds(fn: Callable[[], Any], clock: Clock) -> float:
-    began = clock()
-    said = fn()
-    took = clock() - began
-    return said if isinstance(said, float) else took
+def _seconds(fn: Callable[[], Any], clock: Clock, enough: float) -> float:
+    total, times = 0.0, 0
+    while times == 0 or (total < enough and times < MOST_TIMES):
+        began = clock()
+        said = fn()
+        took = clock() - began
+        total, times = total + (said if isinstance(said, float) else took), times + 1
+    return total / times
 
 
 def _prepared(benchmark: Benchmark, size: str) -> tuple[list[Case], str | None]:
