@@ -132,7 +132,7 @@ def test_a_gpt_computes_in_bf16_on_cuda_and_a_table_never(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     seen = []
 
-    def stop(policy, task, objective, strategy, config):
+    def stop(policy, task, objective, strategy, config, processes):
         seen.append(config.autocast)
         raise RuntimeError("far enough")
 

@@ -5,6 +5,7 @@ torchrun --nproc_per_node 2 several.py FOLDER SHARDING
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import sys
 from collections.abc import Callable
@@ -12,20 +13,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from toykit.policies import GPT, GPTConfig, TabularLM
-from toykit.rewards import Shaping, length
-from toykit.rollouts import Enumerated, Sampled
+from toykit.policies import GPT, GPTConfig, TabularLM, lora
+from toykit.policies.qwen3 import qwen3
+from toykit.rewards import Shaping
+from toykit.rollouts import Enumerated, Rollouts, Sampled, chunks
 from toykit.selection import Selection
 from toykit.tasks.bandit import random_bandit
 from toykit.tasks.chain_sum import ChainSum
-from toykit.training import PretrainConfig, Pretrainer, Processes, Reference, TrainConfig, Trainer, joined
+from toykit.training import PretrainConfig, Pretrainer, Processes, Reference, TrainConfig, Trainer, checkpoint, joined
 
 CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=6)
 BANDIT = random_bandit(n_prompts=6, n_arms=5)
-SHORTER = Shaping({"length": (-1.0, length)})  # which an untrained policy can learn
 STEPS, HALF = 5, 3
+SHARDING = ("ddp", "fsdp")
+
+
+def small(rollouts: Rollouts) -> Tensor:
+    """The mean of the completion's token ids below 0, which an untrained policy can learn."""
+    return -(rollouts.completions * rollouts.mask).sum(-1) / rollouts.lengths
 
 
 def gpt() -> nn.Module:
@@ -36,13 +43,16 @@ def gpt() -> nn.Module:
 
 
 def qwen() -> nn.Module:
-    from toykit.lessons.llm import qwen3
-
     sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
-    made = qwen3(CHAIN, sizes).double()
+    made = qwen3(CHAIN.vocab, sizes).double()
     with torch.no_grad():
         made.get_input_embeddings().weight.mul_(20)
     return made
+
+
+def adapted() -> nn.Module:
+    """With adapters where PEFT is installed."""
+    return lora.adapted(qwen(), 2) if importlib.util.find_spec("peft") else qwen()
 
 
 def table() -> nn.Module:
@@ -56,7 +66,9 @@ def three(policy: nn.Module, task: Any, prompts: Any) -> Any:
 def on_chain(policy: Callable[[], nn.Module], objective: str, processes: Processes | None, **options: Any) -> Trainer:
     selection = options.pop("selection", None)
     config = TrainConfig(**{"prompts": 4, "lr": 0.01} | options)
-    return Trainer(policy(), CHAIN, objective, Sampled(4), config, selection, SHORTER, processes=processes)
+    return Trainer(
+        policy(), CHAIN, objective, Sampled(4), config, selection, Shaping({"small": (1.0, small)}), processes=processes
+    )
 
 
 def on_bandit(objective: str, strategy: Any, processes: Processes | None, **options: Any) -> Trainer:
@@ -67,11 +79,11 @@ Make = Callable[[Processes | None], Trainer | Pretrainer]
 CASES: dict[str, Make] = {
     "grpo, minibatches": lambda p: on_chain(gpt, "grpo", p, epochs=2, minibatch=2),
     "grpo, pieces, a limit, evaluations": lambda p: on_chain(
-        gpt, "grpo", p, micro_size=3, max_grad_norm=0.1, evaluate_every=2
+        gpt, "grpo", p, micro_size=3, recompute=True, max_grad_norm=0.1, evaluate_every=2
     ),
-    "qwen3": lambda p: on_chain(qwen, "grpo", p, reference=Reference("average", decay=0.5)),
+    "qwen3": lambda p: on_chain(qwen, "grpo", p, recompute=True, reference=Reference("average", decay=0.5)),
     "a critic": lambda p: on_chain(gpt, "ppo", p, micro_size=5),
-    "a qwen3 critic": lambda p: on_chain(qwen, "ppo", p, prompts=2),
+    "a qwen3 critic, logits in chunks": lambda p: on_chain(qwen, "ppo", p, prompts=2),
     "prompts that cannot be divided": lambda p: on_chain(
         gpt, "grpo", p, selection=Selection(three, over="asked"), micro_size=4
     ),
@@ -82,13 +94,14 @@ CASES: dict[str, Make] = {
     "dynamic sampling": lambda p: on_bandit("dapo", Sampled(3), p, prompts=4),
     "greedy baseline, log Z": lambda p: on_bandit("gdc", Sampled(4), p),
     "remax": lambda p: on_bandit("remax", Sampled(3), p),
+    "adapters": lambda p: on_chain(adapted, "grpo", p),
     "pretraining": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(steps=STEPS, batch=6, lr=0.01), p),
 }
-REFUSED: dict[str, Make] = {
+BAD: dict[str, Make] = {
     "prompts": lambda p: on_chain(gpt, "grpo", p, prompts=3),
     "batch": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(batch=5), p),
     "optimizer": lambda p: on_bandit("kl_rl", Enumerated(), p, optimizer="natural"),
-    "policy": lambda p: on_chain(lambda: gpt().to(torch.float64).requires_grad_(True).apply(shifted(p)), "rloo", p),
+    "policy": lambda p: on_chain(lambda: gpt().apply(shifted(p)), "rloo", p),
 }
 
 
@@ -110,13 +123,13 @@ def figures(made: Trainer | Pretrainer, steps: int) -> list[dict[str, float]]:
 def follow(name: str, folder: Path, before: Path | None, processes: Processes | None = None) -> dict[str, Any]:
     """The figures of a case's five steps, with checkpoints in `folder` after the third and the last; and of the last
     two steps after the checkpoint that another number of processes left in `before`."""
+    chunks.LARGE = 0 if "chunks" in name else 2**26
     made = CASES[name](processes)
     found: dict[str, Any] = {"straight": figures(made, HALF)}
     made.save(folder / name / "half.safetensors")
     found["straight"] += figures(made, STEPS - HALF)
     made.save(folder / name / "end.safetensors")
-    plain = made.plain_policy()
-    found["plain"] = [float(p.detach().sum()) for p in plain.parameters()]
+    checkpoint.save(folder / name / "plain.safetensors", made.plain_policy().state_dict(), {"kind": "plain"})
     if before is not None:
         resumed = CASES[name](processes).load(before / name / "half.safetensors")
         found["resumed"] = figures(resumed, STEPS - HALF)
@@ -126,7 +139,7 @@ def follow(name: str, folder: Path, before: Path | None, processes: Processes | 
 
 def refusals(processes: Processes) -> dict[str, str]:
     found = {}
-    for name, make in REFUSED.items():
+    for name, make in BAD.items():
         try:
             make(processes)
         except ValueError as error:
@@ -136,8 +149,8 @@ def refusals(processes: Processes) -> dict[str, str]:
 
 def main(folder: Path, sharding: str) -> None:
     with joined("cpu", sharding) as processes:
-        found = {name: follow(name, folder / sharding, folder / "one", processes) for name in CASES}
-        said = {"line": processes.described("cpu"), "cases": found, "refused": refusals(processes)}
+        said: dict[str, Any] = {"line": processes.described("cpu"), "refused": refusals(processes)}
+        said["cases"] = {name: follow(name, folder / sharding, folder / "one", processes) for name in CASES}
         (folder / sharding / f"{processes.rank}.json").write_text(json.dumps(said))
         processes.gather(None)
         if processes.rank == 1:

@@ -23,7 +23,7 @@ from toykit.policies.hub import DTYPES, check_device, load
 from toykit.rollouts import Enumerated, Sampled, Strategy
 from toykit.tasks import Task, TokenizerVocab, Vocab, make
 from toykit.tasks.in_words import for_tokenizer
-from toykit.training import Reference, TrainConfig, Trainer, evaluate, load_policy
+from toykit.training import Processes, Reference, TrainConfig, Trainer, load_policy
 from toykit.training.store import data_folder
 
 LR = {"tabular": 0.05, "gpt": 1e-3, "hub": 1e-5, "lora": 1e-4}
@@ -40,11 +40,13 @@ class Built:
 
     def evaluate(self) -> dict[str, float]:
         """Rewards on the held-out prompts."""
-        return evaluate(self.trainer.policy, self.trainer.task, seed=self.trainer.config.seed)
+        return self.trainer.evaluate()
 
     def save_model(self, folder: Path) -> None:
-        """Writes the policy as a transformers model, in the place of one that is there."""
-        write_model(folder, self.trainer.policy, self.vocab, self.tokenizer)
+        """Writes the policy as a transformers model, in the place of one that is there; of several processes the first
+        writes."""
+        policy = self.trainer.plain_policy()
+        self.trainer.processes.on_first(lambda: write_model(folder, policy, self.vocab, self.tokenizer))
 
     @property
     def how_to_load(self) -> str:
@@ -56,7 +58,7 @@ class Built:
         return loads + (", AutoTokenizer.from_pretrained its tokenizer" if self.tokenizer is not None else "")
 
 
-def build(given: TrainSettings) -> Built:
+def build(given: TrainSettings, processes: Processes | None = None) -> Built:
     """Everything that the settings name; what can be checked without loading a model is checked first.
 
     Raises ValueError, or FileNotFoundError, naming the setting that is wrong.
@@ -89,7 +91,7 @@ def build(given: TrainSettings) -> Built:
         policy = _own(given, kind, task)
     if given.lora is not None:
         policy = lora.adapted(policy, given.lora, seed=given.seed)
-    trainer = Trainer(policy.to(given.device), task, objective, strategy, config)
+    trainer = Trainer(policy.to(given.device), task, objective, strategy, config, processes=processes)
     return Built(trainer, tokenizer, None if kind == "hub" else task.vocab)
 
 

@@ -8,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from toykit.training import Processes
 
 SETTINGS, CHECKPOINT, LOG, EVALUATION = "settings.json", "checkpoint.safetensors", "log.jsonl", "evaluation.json"
 ABOUT = "about.json"  # how a model's folder was made
@@ -54,8 +57,8 @@ class RunFolder:
         write_json(self.path / SETTINGS, {"command": self.command, "settings": self.settings})
 
     @contextmanager
-    def resumable(self) -> Iterator[None]:
-        """Within, Ctrl-C ends with a line that says how to go on, and status 130."""
+    def resumable(self, says: bool = True) -> Iterator[None]:
+        """Within, Ctrl-C ends with a line that says how to go on (where this process `says` anything), status 130."""
         try:
             yield
         except KeyboardInterrupt as error:
@@ -64,7 +67,8 @@ class RunFolder:
             where = "before the first checkpoint"
             if self.checkpoint.exists():
                 where = f"with a checkpoint of step {checkpoint.load(self.checkpoint)[1]['step']}"
-            typer.echo(f"\nstopped {where}; to go on:\n{self.command} --resume", err=True)
+            if says:
+                typer.echo(f"\nstopped {where}; to go on:\n{self.command} --resume", err=True)
             raise typer.Exit(130) from error
 
     def change(self, name: str) -> str:
@@ -116,6 +120,14 @@ def write_model(folder: Path, policy: Any, vocab: Any, tokenizer: Any, about: di
         write_json(part / ABOUT, about)
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
+
+
+def announce(processes: Processes, device: str) -> None:
+    """Says how many processes really take part, where a launcher was used."""
+    from toykit.training.processes import by_launcher
+
+    if processes.first and by_launcher():
+        typer.echo(processes.described(device))
 
 
 def write_json(path: Path, value: Any) -> None:

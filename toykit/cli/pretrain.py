@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toykit._checks import at_least, one_of
-from toykit.cli.folder import ABOUT, RunFolder, write_model
+from toykit.cli.folder import ABOUT, RunFolder, announce, write_model
 from toykit.cli.options import task_options
 from toykit.cli.settings import as_json, command_line, of_settings
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from toykit.tasks import Task
-    from toykit.training import PretrainConfig, Pretrainer
+    from toykit.training import PretrainConfig, Pretrainer, Processes
 
 GPT_CONFIG, SUFFIX = "gpt", ".safetensors"
 SIZES = {  # option -> the size of a Qwen3Config
@@ -120,6 +122,14 @@ class PretrainSettings:
         bool | None,
         typer.Option("--autocast/--no-autocast", help="Compute in bf16.", rich_help_panel=RUN, show_default="on CUDA"),
     ] = None
+    sharding: Annotated[
+        str,
+        typer.Option(
+            metavar="ddp|fsdp",
+            help="Whether each of several processes holds all of the model or a part of it.",
+            rich_help_panel=RUN,
+        ),
+    ] = "ddp"
 
 
 @of_settings(PretrainSettings)
@@ -127,43 +137,56 @@ def pretrain(given: PretrainSettings) -> None:
     """Trains a base policy on a task's worked examples: a small GPT, or a transformers model from scratch.
 
     What is written also holds the task, its options and the command that makes it again. While it runs, a checkpoint
-    is kept in runs/pretrain; Ctrl-C leaves one to go on from.
+    is kept in runs/pretrain; Ctrl-C leaves one to go on from. Under torchrun or accelerate launch several processes
+    train together.
 
     \b
     A model to go on with where none can be downloaded:
       toykit pretrain --config qwen3-60m --task chain_sum --accuracy 0.9 --device cuda
       toykit train --policy qwen3-60m-chain_sum --task chain_sum --objective grpo --out runs/mine
     """
-    from toykit.policies.hub import check_device
-    from toykit.tasks import make
-    from toykit.training import Pretrainer, evaluate
+    from toykit.training.processes import joined, local
 
     given = _with_task(given)
+    device = local(given.device)
+    with joined(device, given.sharding) as processes:
+        _pretrain(given, device, processes)
+
+
+def _pretrain(given: PretrainSettings, device: str, processes: Processes) -> None:
+    from toykit.policies.hub import check_device
+    from toykit.tasks import make
+    from toykit.training import Pretrainer
+
     task_name = str(given.task)
-    made_by = command_line("pretrain", given, without=("out", "resume"))
+    made_by = command_line("pretrain", given, without=("out", "resume", "sharding"))
     out = given.out or _default_out(given)
     config = _config(given)
-    protect(out, made_by, is_file=given.config == GPT_CONFIG)
-    check_device(given.device)
+    processes.on_first(lambda: protect(out, made_by, is_file=given.config == GPT_CONFIG))
+    check_device(device)
     folder = RunFolder(
         Path("runs") / "pretrain" / out.name.removesuffix(SUFFIX),
-        as_json(given, without=("named", "out", "resume")),
+        as_json(given, without=("named", "out", "resume", "sharding")),
         command_line("pretrain", given, without=("resume",)),
         FREE,
     )
-    folder.check(given.resume)
+    processes.on_first(lambda: folder.check(given.resume))
     options = task_options(task_name, given.option or ())
     task: Any = make(task_name, **options)
-    trainer = Pretrainer(_network(given, task).to(given.device), task, config)
-    if given.resume and folder.checkpoint.exists():
+    trainer = Pretrainer(_network(given, task).to(device), task, config, processes)
+    if given.resume and processes.on_first(folder.checkpoint.exists):
         trainer.load(folder.checkpoint)
-    folder.keep()
-    with folder.resumable():
+    processes.on_first(folder.keep)
+    announce(processes, device)
+    with folder.resumable(processes.first):
         trainer.run(folder.path)
     if given.accuracy is not None and not trainer.finished:
         raise ValueError(_short(given, trainer))
-    measured = evaluate(trainer.policy.eval(), task, seed=given.seed)
-    _write(out, trainer, task_name, options, made_by)
+    measured = trainer.evaluate()
+    policy = trainer.plain_policy()
+    if not processes.first:
+        return
+    _write(out, trainer, policy, task_name, options, made_by)
     typer.echo(f"{trainer.done} steps on {task_name}: loss {folder.change('loss')}, nats a token")
     if given.accuracy is not None:
         prompts = len(task.prompts("test"))
@@ -257,7 +280,7 @@ def _short(given: PretrainSettings, trainer: Pretrainer) -> str:
     )
 
 
-def _write(out: Path, trainer: Pretrainer, task: str, options: dict[str, Any], made_by: str) -> None:
+def _write(out: Path, trainer: Pretrainer, policy: nn.Module, task: str, options: dict[str, Any], made_by: str) -> None:
     """A GPT's file, or a transformers model's folder with its tokenizer, and in it how it was made."""
     import torch
 
@@ -277,8 +300,8 @@ def _write(out: Path, trainer: Pretrainer, task: str, options: dict[str, Any], m
         about |= {"accuracy": trainer.accuracy, "steps": trainer.done}
     if trainer.earlier:
         about["earlier"] = trainer.earlier
-    if isinstance(trainer.policy, GPT):
-        save_policy(out, trainer.policy, **about)
+    if isinstance(policy, GPT):
+        save_policy(out, policy, **about)
     else:
         vocab = trainer.task.vocab
-        write_model(out, trainer.policy, vocab, tokenizer_of(vocab), about)
+        write_model(out, policy, vocab, tokenizer_of(vocab), about)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from toykit._checks import one_of
-from toykit.cli.folder import SETTINGS, changed, write_json
+from toykit.cli.folder import SETTINGS, announce, changed, write_json
 from toykit.cli.lessons import plain, show, verdicts
 from toykit.cli.settings import as_json, command_line, of_settings
 
 if TYPE_CHECKING:
     from toykit.lessons import Lesson
+    from toykit.training import Processes
 
 CHECKPOINTS = "checkpoints"
 ASKED = ("device", "size", "steps")
@@ -48,24 +49,37 @@ def run(given: RunSettings) -> None:
     """Runs a lesson's experiments and judges its claims.
 
     Prints the claims as a table and writes results.json, claims.json and the figures (PNG). The same command with the
-    same folder goes on with a run that was interrupted.
+    same folder goes on with a run that was interrupted. Under torchrun or accelerate launch several processes train
+    together.
     """
     from toykit import lessons
-    from toykit.plots.tables import claims_table
     from toykit.policies.hub import check_device
+    from toykit.training.processes import joined, local
 
     lesson = lessons.load(given.lesson)
     one_of("rung", given.rung, lesson.experiments)
-    check_device(given.device or "cpu")
+    device = check_device(local(given.device or "cpu"))
+    with joined(device) as processes:
+        _run(lesson, given, device, processes)
+
+
+def _run(lesson: Lesson, given: RunSettings, device: str, processes: Processes) -> None:
+    from toykit import lessons
+    from toykit.plots.tables import claims_table
+
     out = given.out or Path("runs") / lesson.number / given.rung
-    options = _options(lesson, given, out)
-    _enter(out, given)
+    options = _options(lesson, given, out, device, processes.first)
+    processes.on_first(lambda: _enter(out, given))
+    announce(processes, device)
     seeds = None if given.seed is None else tuple(given.seed)
     try:
         results = lessons.run(lesson, given.rung, seeds, **options)
     except KeyboardInterrupt as error:
-        typer.echo(f"\nstopped; to go on:\n{command_line('run', given)}", err=True)
+        if processes.first:
+            typer.echo(f"\nstopped; to go on:\n{command_line('run', given)}", err=True)
         raise typer.Exit(130) from error
+    if not processes.first:
+        return
     rows = lessons.judge(lesson, given.rung, results, from_record=False)
     write_json(out / "results.json", results)
     write_json(out / "claims.json", plain(rows))
@@ -84,7 +98,7 @@ def _enter(out: Path, given: RunSettings) -> None:
     write_json(out / SETTINGS, {"command": command_line("run", given), "settings": settings})
 
 
-def _options(lesson: Lesson, given: RunSettings, out: Path) -> dict[str, Any]:
+def _options(lesson: Lesson, given: RunSettings, out: Path, device: str, shows: bool) -> dict[str, Any]:
     """What the experiment is called with: what was asked for, and a folder and a progress bar where it takes them.
 
     Raises ValueError where it does not take what was asked for.
@@ -96,7 +110,9 @@ def _options(lesson: Lesson, given: RunSettings, out: Path) -> dict[str, Any]:
             raise ValueError(
                 f"{name} must not be given for lesson {lesson.number} on rung {given.rung}, which has none"
             )
-    offered = {"folder": out / CHECKPOINTS, "progress": True}
+    if "device" in asked:
+        asked["device"] = device
+    offered = {"folder": out / CHECKPOINTS, "progress": shows}
     return asked | {name: value for name, value in offered.items() if name in takes}
 
 

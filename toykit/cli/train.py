@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from toykit.cli.folder import EVALUATION, RunFolder, write_json
+from toykit.cli.folder import EVALUATION, RunFolder, announce, write_json
 from toykit.cli.settings import as_json, command_line, of_settings
 
 if TYPE_CHECKING:
@@ -165,6 +165,14 @@ class TrainSettings:
             show_default="float64 for a table, else float32",
         ),
     ] = None
+    sharding: Annotated[
+        str,
+        typer.Option(
+            metavar="ddp|fsdp",
+            help="Whether each of several processes holds all of the model or a part of it.",
+            rich_help_panel=RUN,
+        ),
+    ] = "ddp"
     autocast: Annotated[
         bool | None,
         typer.Option(
@@ -173,7 +181,7 @@ class TrainSettings:
     ] = None
 
 
-FREE = ("steps", "save_every", "tensorboard")  # may differ when a run goes on: they change no step
+FREE = ("steps", "save_every", "tensorboard", "sharding")  # may differ when a run goes on: they change no step
 
 
 @of_settings(TrainSettings)
@@ -184,7 +192,7 @@ def train(given: TrainSettings) -> None:
     after, on the held-out prompts), and in the end the folder model, which AutoModelForCausalLM.from_pretrained loads,
     with the tokenizer beside it where there is one. Ctrl-C finishes the step under way and leaves a checkpoint; the
     same command with --resume goes on, and ends with the same bytes as a run that was never stopped. Nothing that is
-    there is overwritten.
+    there is overwritten. Under torchrun or accelerate launch several processes train together.
 
     \b
     An exact run on a tree, and a model of your own on problems of your own:
@@ -192,30 +200,47 @@ def train(given: TrainSettings) -> None:
       toykit train --policy FOLDER --task problems.jsonl --objective grpo --out runs/mine
     """
     from toykit.cli import build
+    from toykit.training.processes import joined, local
 
     without = ("out", "resume")
     command = command_line("train", given, without=("resume",))
     folder = RunFolder(given.out, as_json(given, without), command, FREE)
-    folder.check(given.resume)
-    made = build.build(given)
-    with folder.resumable():
-        before = _before(folder, made, given.resume)
-        folder.keep()
-        write_json(folder.path / EVALUATION, {"before": before})
-        if given.resume and folder.checkpoint.exists():
-            made.trainer.load(folder.checkpoint)
-        made.trainer.run(given.steps, folder.path, given.save_every, tensorboard=given.tensorboard)
-        after = made.evaluate()
-        write_json(folder.path / EVALUATION, {"before": before, "after": after})
-        made.save_model(folder.path / "model")
-    typer.echo(f"{made.trainer.done} steps of {given.objective} on {given.task}")
-    typer.echo(f"{'reward':16} {folder.change('reward')}")
-    for name, value in after.items():
-        typer.echo(f"{'eval/' + name:16} {before[name]:.3f} -> {value:.3f} (before and after)")
-    typer.echo(f"wrote {folder.path / 'model'}: {made.how_to_load}")
+    device = local(given.device)
+    with joined(device, given.sharding) as processes:
+        processes.on_first(lambda: folder.check(given.resume))
+        made = build.build(replace(given, device=device), processes)
+        announce(processes, device)
+        with folder.resumable(processes.first):
+            before, after = _run(folder, made, given)
+        if processes.first:
+            typer.echo(f"{made.trainer.done} steps of {given.objective} on {given.task}")
+            typer.echo(f"{'reward':16} {folder.change('reward')}")
+            for name, value in after.items():
+                typer.echo(f"{'eval/' + name:16} {before[name]:.3f} -> {value:.3f} (before and after)")
+            typer.echo(f"wrote {folder.path / 'model'}: {made.how_to_load}")
+
+
+def _run(folder: RunFolder, made: Built, given: TrainSettings) -> tuple[dict[str, float], dict[str, float]]:
+    """Trains and writes; returns the evaluations of the first policy and of the last."""
+    on_first = made.trainer.processes.on_first
+    before = _before(folder, made, given.resume)
+    on_first(folder.keep)
+    on_first(lambda: write_json(folder.path / EVALUATION, {"before": before}))
+    if given.resume and on_first(folder.checkpoint.exists):
+        made.trainer.load(folder.checkpoint)
+    made.trainer.run(given.steps, folder.path, given.save_every, tensorboard=given.tensorboard)
+    after = made.evaluate()
+    on_first(lambda: write_json(folder.path / EVALUATION, {"before": before, "after": after}))
+    made.save_model(folder.path / "model")
+    return before, after
 
 
 def _before(folder: RunFolder, made: Built, resume: bool) -> dict[str, float]:
     """The evaluation of the first policy: made now, or when the run began."""
     path = folder.path / EVALUATION
-    return json.loads(path.read_text())["before"] if resume and path.exists() else made.evaluate()
+
+    def kept() -> dict[str, float] | None:
+        return json.loads(path.read_text())["before"] if resume and path.exists() else None
+
+    found = made.trainer.processes.on_first(kept)
+    return made.evaluate() if found is None else found

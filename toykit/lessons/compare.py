@@ -61,7 +61,8 @@ def follow(
 ) -> list[Figures]:
     """The measurements of one run at each stop; `advanced` is told the steps that were made or found in `folder`."""
     path = None if folder is None else folder / "measured.json"
-    found: dict[str, Figures] = json.loads(path.read_text()) if path is not None and path.exists() else {}
+    on_first = trainer.processes.on_first
+    found: dict[str, Figures] = on_first(lambda: json.loads(path.read_text()) if path and path.exists() else {})
     if folder is not None and (folder / "checkpoint.safetensors").exists():
         trainer.load(folder / "checkpoint.safetensors")
         advanced(trainer.done)
@@ -72,5 +73,5 @@ def follow(
         if str(stop) not in found:  # measured right after the checkpoint of this very step
             found[str(stop)] = measure(trainer, seed)
             if path is not None:
-                write_whole(path, json.dumps(found).encode())
+                on_first(lambda: write_whole(path, json.dumps(found).encode()))
     return [found[str(stop)] for stop in stops]

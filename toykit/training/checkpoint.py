@@ -114,7 +114,7 @@ def frozen(module: nn.Module) -> dict[str, int]:
     """{"frozen": a sum over the bits of what does not train} of a module that trains in part, else nothing."""
     kept = _kept(module)
     others = [p for name, p in module.named_parameters() if name not in kept]
-    return {"frozen": sum(int(_bits(p).sum(dtype=torch.int64)) for p in others)} if others else {}
+    return {"frozen": sum(int(_bits(full(p)).sum(dtype=torch.int64)) for p in others)} if others else {}
 
 
 def _bits(values: Tensor) -> Tensor:

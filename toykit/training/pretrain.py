@@ -16,7 +16,7 @@ from toykit.policies import check_fits, device_of
 from toykit.rollouts import token_logps
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop
-from toykit.training.evaluate import greedy_reward
+from toykit.training.evaluate import evaluate, greedy_reward
 from toykit.training.processes import Processes
 from toykit.training.spread import Spread
 
@@ -132,7 +132,11 @@ class Pretrainer:
 
     def plain_policy(self) -> nn.Module:
         """The policy as one process alone would hold it: itself, or where it is sharded a copy on the CPU."""
-        return self.models.plain(self.policy)
+        return self.models.plain()
+
+    def evaluate(self) -> dict[str, float]:
+        """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`."""
+        return self.models.whole(partial(evaluate, self.policy, self.task, seed=self.config.seed))
 
     def run(self, out: str | Path | None = None, save_every: int = 50, progress: bool = True) -> list[dict[str, float]]:
         """Goes on to the last step or until it is `finished`; logs and checkpoints are `toykit.training.loop.run`'s."""

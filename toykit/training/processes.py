@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 
 from toykit._checks import one_of
+from toykit.policies.hub import check_device
 from toykit.rollouts import Share
 
 T = TypeVar("T")
@@ -118,6 +119,11 @@ def launched() -> int:
     return int(os.environ.get("WORLD_SIZE") or 1)
 
 
+def by_launcher() -> bool:
+    """Whether a launcher started this process; accelerate launch says so even where it silently runs one alone."""
+    return "WORLD_SIZE" in os.environ or any(name.startswith("ACCELERATE_") for name in os.environ)
+
+
 def local(device: str) -> str:
     """The device of this process among those that a launcher started: "cuda" becomes "cuda:LOCAL_RANK".
 
@@ -143,6 +149,7 @@ def joined(device: str = "cpu", sharding: str = "ddp") -> Iterator[Processes]:
     begun = launched() > 1 and not dist.is_initialized()
     if begun:
         _environment()
+        check_device(device)
         if torch.device(device).type == "cuda":
             torch.cuda.set_device(torch.device(device))
             dist.init_process_group("cpu:gloo,cuda:nccl")

@@ -63,14 +63,17 @@ class Shape:
         6 a parameter and token, and 12 a layer for attention (PaLM, arXiv 2204.02311, appendix B)."""
         return tokens * (6.0 * self.parameters + 12.0 * self.layers * self.attention * length)
 
-    def bytes_read(self, rows: int, length: float) -> float:
+    def bytes_read(self, rows: float, length: float) -> float:
         """The least that one step of drawing must read: each parameter once, and the cache of `rows` sequences."""
         return self.itemsize * (self.parameters + rows * length * self.cached)
 
 
 @dataclass
 class Seen:
-    """Sums over steps: tokens drawn and learned from, seconds, operations of updates, bytes that drawing must read."""
+    """Sums over steps: tokens drawn and learned from, seconds, operations of updates, bytes that drawing must read.
+
+    Tokens are those of all processes, operations and bytes those of one (of `world`).
+    """
 
     drawn: int = 0
     drawing: float = 0.0
@@ -79,20 +82,20 @@ class Seen:
     operations: float = 0.0
     bytes_read: float = 0.0
 
-    def draw(self, policy: nn.Module, made: Rollouts, seconds: float) -> None:
+    def draw(self, policy: nn.Module, made: Rollouts, seconds: float, world: int = 1) -> None:
         """Rollouts that a policy drew in so many seconds."""
         self.drawn, self.drawing = self.drawn + int(made.mask.sum()), self.drawing + seconds
         if (shape := Shape.of(policy)) is not None:
             p, going = made.prompts.shape[-1], made.mask.sum((0, 1)).tolist()
-            self.bytes_read += sum(shape.bytes_read(rows, p + t) for t, rows in enumerate(going))
+            self.bytes_read += sum(shape.bytes_read(rows / world, p + t) for t, rows in enumerate(going))
 
-    def learn(self, policy: nn.Module, made: Rollouts, passes: int, seconds: float) -> None:
+    def learn(self, policy: nn.Module, made: Rollouts, passes: int, seconds: float, world: int = 1) -> None:
         """Updates of so many seconds in all that differentiated the rollouts `passes` times."""
         self.learned, self.learning = self.learned + passes * int(made.mask.sum()), self.learning + seconds
         if (shape := Shape.of(policy)) is not None:
             lengths = made.prompt_mask.sum(-1, keepdim=True) + made.lengths
             mean = float((lengths.double() ** 2).sum() / lengths.sum()) / 2
-            self.operations += passes * shape.operations(int(lengths.sum()), mean)
+            self.operations += passes * shape.operations(int(lengths.sum()), mean) / world
 
     def summary(self, device: str | torch.device) -> dict[str, float | str | None]:
         """Plain figures; those that need rates of the device, or memory counts, are None where these are unknown.

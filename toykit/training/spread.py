@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any, TypeVar
@@ -48,38 +49,43 @@ class Spread:
     def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
         """Raises ValueError where the processes do not hold the same parameters."""
         self.processes, self.modules = processes, list(modules)
-        self.through, self.ddp = Through(modules), None
+        self.through: Any = Through(modules)
+        self.ddp: Any = None
         self.sharded = processes.several and processes.sharding == "fsdp"
         if processes.several:
             _check_same(processes, self.through)
         if self.sharded:
-            self.skeletons = [_with_parameters(m, lambda _, p: torch.empty_like(p, device="meta")) for m in modules]
+            self.skeleton = _with_parameters(modules[0], lambda _, p: torch.empty_like(p, device="meta"))
             _shard(self.through, processes.world)
         elif processes.several and any(p.requires_grad for p in self.through.parameters()):
-            from torch.nn.parallel import DistributedDataParallel
-
-            self.ddp = DistributedDataParallel(self.through, broadcast_buffers=False)
+            self.ddp = _ddp(self.through)
 
     def read(self, fn: Callable[[], T]) -> T:
         """What `fn` gives, a computation without gradient; every process must call it."""
         return self.through(fn)
 
     def whole(self, fn: Callable[[], T]) -> T:
-        """What `fn` gives, a computation without gradient that reads the modules many times.
+        """What `fn` gives, a computation without gradient that reads the modules many times, or their weights alone.
 
-        Shards are gathered when a layer is first used and kept until `fn` is done.
+        Shards are gathered once, and kept until `fn` is done.
         """
         if not self.sharded:
             return fn()
         from torch.distributed.fsdp import FSDPModule
 
         sharded = [m for m in self.through.modules() if isinstance(m, FSDPModule)]
-        self.through.set_reshard_after_forward(False)  # type: ignore[operator]
+
+        def gathered() -> T:
+            for module in sharded:
+                module.unshard()
+            return fn()
+
+        self.through.set_reshard_after_forward(False)
         try:
             with torch.no_grad():
-                return self.through(fn)
+                return self.through(gathered)
         finally:
-            self.through.set_reshard_after_forward(True)  # type: ignore[operator]
+            self.through.set_reshard_after_forward(True)
             for module in sharded:
                 module.reshard()
 
@@ -89,18 +95,17 @@ class Spread:
         Of several calls before an optimizer step only the `last` need make the processes agree.
         """
         wait = self.ddp is not None and not last
-        with self.ddp.no_sync() if wait else nullcontext():  # type: ignore[union-attr]
+        with self.ddp.no_sync() if wait else nullcontext():
             value, figures = (self.ddp or self.through)(loss)
             (value * self.processes.world).backward()  # DDP and FSDP2 take the mean over the processes
         return value.detach(), figures
 
-    def plain(self, module: nn.Module) -> nn.Module:
-        """One of the modules as one process alone would hold it: itself, or a copy on the CPU where it is sharded."""
+    def plain(self) -> nn.Module:
+        """The first module as one process alone would hold it: itself, or a copy on the CPU where it is sharded."""
         if not self.sharded:
-            return module
-        i = next(i for i, m in enumerate(self.modules) if m is module)
-        found = {name: full(p).cpu() for name, p in module.named_parameters()}
-        return _with_parameters(self.skeletons[i], lambda name, _: found[name])
+            return self.modules[0]
+        found = {name: full(p).cpu() for name, p in self.modules[0].named_parameters()}
+        return _with_parameters(self.skeleton, lambda name, _: found[name])
 
 
 def portion(batch: Prepared, share: Share) -> Prepared:
@@ -139,6 +144,16 @@ def together(processes: Processes, make: Callable[..., Rollouts], n_prompts: int
     return Rollouts.cat(processes.gather(mine.to("cpu"))).to(mine.mask.device)
 
 
+def with_last(items: Iterable[T]) -> Iterator[tuple[T, bool]]:
+    """Each item, and whether it is the last."""
+    following = iter(items)
+    for item in following:
+        for after in following:
+            yield item, False
+            item = after
+        yield item, True
+
+
 def _padded(n: int, share: Share, device: torch.device) -> tuple[Tensor, Tensor]:
     """(rows int64 [m], whether each is one of the share's own bool [m]): m is the same in all shares."""
     size = math.ceil(n / share.world)
@@ -163,7 +178,16 @@ def _with_parameters(module: nn.Module, make: Callable[[str, nn.Parameter], Tens
     return copy.deepcopy(module, memo)
 
 
-def _shard(through: Through, world: int) -> None:
+def _ddp(through: nn.Module) -> nn.Module:
+    from torch.nn.parallel import DistributedDataParallel
+
+    known = inspect.signature(DistributedDataParallel).parameters  # torch 2.13 gave the option another name
+    option = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    options: dict[str, Any] = {option: False}
+    return DistributedDataParallel(through, **options)  # no buffer ever changes
+
+
+def _shard(through: nn.Module, world: int) -> None:
     """FSDP2 with a group of shards for each layer, and one for what is left."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
@@ -178,8 +202,10 @@ def _layers(module: nn.Module) -> list[nn.Module]:
     head where its numbers are of another type than the body's, for a group of shards has but one."""
     named = {name for m in module.modules() for name in getattr(m, "_no_split_modules", None) or ()}
     critics = [m for m in module.modules() if isinstance(m, Critic)]
-    heads = {id(m.head) for m in critics if m.head.weight.dtype != next(m.body.parameters()).dtype}
-    return [m for m in module.modules() if isinstance(m, Block) or type(m).__name__ in named or id(m) in heads]
+    heads = [m.head for m in critics if m.head.weight.dtype != next(m.body.parameters()).dtype]
+    for head in heads:
+        head.register_forward_hook(lambda _, given, values: values.clone())  # FSDP2 warns of one that is a view
+    return heads + [m for m in module.modules() if isinstance(m, Block) or type(m).__name__ in named]
 
 
 def _check_same(processes: Processes, module: nn.Module) -> None:

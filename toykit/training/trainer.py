@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,12 @@ from toykit.training import checkpoint, loop, speed
 from toykit.training.anchor import Anchor
 from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
+from toykit.training.figures import of_rollouts
 from toykit.training.memory import explained, recomputing
 from toykit.training.natural import fisher, natural_step
 from toykit.training.processes import Processes
 from toykit.training.reference import first
-from toykit.training.spread import Spread, divided, portion, together
+from toykit.training.spread import Spread, divided, portion, together, with_last
 
 
 class Trainer:
@@ -128,16 +130,17 @@ class Trainer:
         rollouts, shaped = self.rollouts(asked)
         if seen and rollouts is not None:
             drawn_at = speed.clock(self.device)
-            seen.draw(self.policy, rollouts, drawn_at - began_at)
+            seen.draw(self.policy, rollouts, drawn_at - began_at, self.processes.world)
         figures: dict[str, float] = {"step": self.done + 1}
         if rollouts is not None:
             prepared = self.objective.prepare(self._with_others(rollouts))
-            figures |= _figures(prepared.rollouts) | shaped
+            figures |= of_rollouts(prepared.rollouts) | shaped
             anchored = () if self.anchor is None else (self.anchor.batch(asked),)
             for rows in self._minibatches(len(rollouts.prompt_ids)):
                 figures |= self._update(prepared if rows is None else prepared.minibatch(rows), *anchored)
             if seen:
-                seen.learn(self.policy, rollouts, self.config.epochs, speed.clock(self.device) - drawn_at)
+                learning = speed.clock(self.device) - drawn_at
+                seen.learn(self.policy, rollouts, self.config.epochs, learning, self.processes.world)
         self.done += 1
         if self.reference is not None:
             self.config.reference.follow(self.reference, self.policy, self.done)
@@ -170,7 +173,7 @@ class Trainer:
 
     def plain_policy(self) -> nn.Module:
         """The policy as one process alone would hold it: itself, or where it is sharded a copy on the CPU."""
-        return self.models.plain(self.policy)
+        return self.models.plain()
 
     def run(
         self,
@@ -312,12 +315,12 @@ class Trainer:
         for p in self.parameters:
             p.grad = None
         matrix = self._fisher(prepared) if self.config.optimizer == "natural" else None
-        losses = [partial(self._anchor_loss, part) for batch in anchored for part in self._cut(batch)]
-        losses += [partial(self._loss, part) for part in self._cut(prepared)]  # last: these are of all that is trained
+        others = (partial(self._anchor_loss, part) for batch in anchored for part in self._cut(batch))
+        own = (partial(self._loss, part) for part in self._cut(prepared))
         sums: dict[str, float] = {}
         with recomputing(self.policy) if self.config.recompute else nullcontext():
-            for i, loss in enumerate(losses, 1):
-                value, figures = self.models.add_gradient(loss, last=i == len(losses))
+            for loss, last in with_last(chain(others, own)):  # the last is of all that is trained, as DDP must have it
+                value, figures = self.models.add_gradient(loss, last)
                 _add(sums, {"loss": value, **figures})
         limit = float("inf") if self.config.max_grad_norm is None else self.config.max_grad_norm
         norm = float(checkpoint.full(nn.utils.clip_grad_norm_(self.parameters, limit)))
@@ -380,18 +383,3 @@ def _optimizer(config: TrainConfig, parameters: list[Any]) -> torch.optim.Optimi
     if config.optimizer == "sgd":
         return torch.optim.SGD(parameters, config.lr)
     return torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=True)
-
-
-def _figures(rollouts: Rollouts) -> dict[str, float]:
-    """Means over the batch: reward, length, entropy of the completions, KL to the reference, informative groups."""
-    whole = rollouts.old_logp.sum(-1)
-    values = {
-        "reward": rollouts.rewards,
-        "length": rollouts.lengths.to(whole),
-        "entropy": -whole,
-    }
-    if rollouts.ref_logp is not None:
-        values["kl"] = whole - rollouts.ref_logp.sum(-1)
-    means = torch.stack([rollouts.mean(v.to(whole)).mean() for v in values.values()])
-    informative = rollouts.rewards.amax(-1) > rollouts.rewards.amin(-1)
-    return dict(zip(values, means.tolist(), strict=True)) | {"informative": float(informative.double().mean())}
