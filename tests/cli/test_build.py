@@ -39,6 +39,10 @@ def test_every_setting_reaches_the_trainer():
         prompts=5,
         group_size=6,
         temperature=0.5,
+        top_k=3,
+        top_p=0.9,
+        min_p=0.1,
+        recompute=True,
         lr=0.2,
         optimizer="sgd",
         epochs=2,
@@ -59,13 +63,21 @@ def test_every_setting_reaches_the_trainer():
         epochs=2,
         minibatch=3,
         micro_size=4,
+        recompute=True,
         max_grad_norm=1.5,
         autocast=True,
         evaluate_every=7,
         reference=Reference("average", 8, 0.9),
         seed=11,
     )
-    assert trainer.strategy == Sampled(6, 0.5) and trainer.objective.kl.beta == 0.3
+    assert trainer.strategy == Sampled(6, 0.5, top_k=3, top_p=0.9, min_p=0.1) and trainer.objective.kl.beta == 0.3
+
+
+def test_enumerations_cut_nothing_and_only_a_gpt_is_compiled():
+    with pytest.raises(ValueError, match="top_k must not be given with --enumerate, which draws nothing"):
+        built(enumerate=True, top_k=3)
+    with pytest.raises(ValueError, match="compile must be False for a TabularLM, only a GPT is compiled"):
+        built(compile=True)
 
 
 def test_the_defaults_are_the_librarys():

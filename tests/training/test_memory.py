@@ -9,7 +9,7 @@ from torch import nn
 from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.rollouts import Sampled, token_logps
 from toykit.tasks import ChainSum, Operator
-from toykit.training import TrainConfig, Trainer
+from toykit.training import PretrainConfig, Pretrainer, TrainConfig, Trainer
 from toykit.training.memory import explained, recomputing
 
 TASK = ChainSum(n_train=6)
@@ -140,3 +140,20 @@ def test_only_a_gpt_is_compiled():
     task = Operator(n_train=2)
     with pytest.raises(ValueError, match="compile must be False for a TabularLM, only a GPT is compiled"):
         Trainer(TabularLM.of(task, "prefix"), task, "grpo", Sampled(4), TrainConfig(compile=True))
+
+
+def test_a_pretraining_step_that_does_not_fit_leaves_all_as_it_was(tmp_path):
+    def pretrainer() -> Pretrainer:
+        policy = Small(GPTConfig(TASK.vocab.size, width=16, heads=2, hidden=16)).double()
+        return Pretrainer(policy, TASK, PretrainConfig(steps=3, batch=4))
+
+    whole, begun = pretrainer(), pretrainer()
+    whole.run(progress=False)
+    begun.step()
+    begun.policy.most = 3
+    with pytest.raises(MemoryError, match="needs 2.00 GiB more: .*; set batch to less than 4"):
+        begun.run(tmp_path, progress=False)
+    resumed = pretrainer().load(tmp_path / "checkpoint.safetensors")
+    resumed.run(progress=False)
+    for a, b in zip(whole.policy.parameters(), resumed.policy.parameters(), strict=True):
+        assert torch.equal(a, b)

@@ -124,7 +124,12 @@ def _objective(given: TrainSettings) -> Method:
 
 
 def _strategy(given: TrainSettings) -> Strategy:
-    return Enumerated() if given.enumerate else Sampled(given.group_size, given.temperature)
+    cuts = {name: value for name in ("top_k", "top_p", "min_p") if (value := getattr(given, name)) is not None}
+    if not given.enumerate:
+        return Sampled(given.group_size, given.temperature, **cuts)
+    if cuts:
+        raise ValueError(f"{next(iter(cuts))} must not be given with --enumerate, which draws nothing")
+    return Enumerated()
 
 
 def _config(given: TrainSettings, kind: str) -> TrainConfig:
@@ -136,6 +141,8 @@ def _config(given: TrainSettings, kind: str) -> TrainConfig:
         epochs=given.epochs,
         minibatch=given.minibatch,
         micro_size=given.micro_size,
+        recompute=given.recompute,
+        compile=given.compile,
         max_grad_norm=given.max_grad_norm,
         autocast=on_cuda if given.autocast is None else given.autocast,
         evaluate_every=given.evaluate_every,

@@ -56,6 +56,24 @@ class TrainSettings:
     ] = 32
     group_size: Annotated[int, typer.Option(help="Completions a prompt.", rich_help_panel=COMPLETIONS)] = 8
     temperature: Annotated[float, typer.Option(help="Of the sampling.", rich_help_panel=COMPLETIONS)] = 1.0
+    top_k: Annotated[
+        int | None,
+        typer.Option(help="Draw from the k likeliest tokens.", rich_help_panel=COMPLETIONS, show_default="all"),
+    ] = None
+    top_p: Annotated[
+        float | None,
+        typer.Option(
+            help="Draw from the fewest tokens with this probability.", rich_help_panel=COMPLETIONS, show_default="all"
+        ),
+    ] = None
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            help="Draw from tokens with this share of the likeliest's probability.",
+            rich_help_panel=COMPLETIONS,
+            show_default="all",
+        ),
+    ] = None
     enumerate: Annotated[
         bool,
         typer.Option(
@@ -98,6 +116,18 @@ class TrainSettings:
             show_default="all of the update",
         ),
     ] = None
+    recompute: Annotated[
+        bool,
+        typer.Option(
+            "--recompute",
+            help="Make activations again in the backward pass: less memory, the same result.",
+            rich_help_panel=LEARNING,
+        ),
+    ] = False
+    compile: Annotated[
+        bool,
+        typer.Option("--compile", help="Compile a GPT, which takes a minute: for long runs.", rich_help_panel=LEARNING),
+    ] = False
     max_grad_norm: Annotated[
         float | None,
         typer.Option(help="Gradient norm above which an update is scaled down.", rich_help_panel=LEARNING),
@@ -181,7 +211,8 @@ class TrainSettings:
     ] = None
 
 
-FREE = ("steps", "save_every", "tensorboard", "sharding")  # may differ when a run goes on: they change no step
+# May differ when a run goes on: they change no step.
+FREE = ("steps", "save_every", "tensorboard", "sharding", "micro_size", "recompute", "compile")
 
 
 @of_settings(TrainSettings)

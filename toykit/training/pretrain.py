@@ -17,6 +17,7 @@ from toykit.rollouts import token_logps
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop
 from toykit.training.evaluate import evaluate, greedy_reward
+from toykit.training.memory import explained
 from toykit.training.processes import Processes
 from toykit.training.spread import Spread
 
@@ -102,7 +103,18 @@ class Pretrainer:
         return asked is not None and self.accuracy is not None and self.accuracy >= asked
 
     def step(self) -> dict[str, float]:
-        """One batch of fresh examples; raises ValueError, before anything is changed, where the loss is not finite."""
+        """One batch of fresh examples; raises ValueError, before anything is changed, where the loss is not finite, and
+        MemoryError where the batch does not fit."""
+        state, done = self.generator.get_state(), self.done
+        try:
+            with explained(device_of(self.policy), f"set batch to less than {self.config.batch}"):
+                return self._step()
+        except MemoryError:
+            if self.done == done:
+                self.generator.set_state(state)
+            raise
+
+    def _step(self) -> dict[str, float]:
         c, device = self.config, device_of(self.policy)
         prompts, completions, mask = self.task.corpus(c.batch, self.generator)
         prompts, completions, mask = prompts.to(device), completions.to(device), mask.to(device)
