@@ -103,6 +103,16 @@ def test_log_probs_of_large_logits_are_as_accurate_as_those_of_torch(name):
 
 
 @pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize("block", [1, 4, 7])
+def test_nodes_are_normalised_in_blocks(name, block, monkeypatch):
+    tree = TREES[name]
+    logits, _ = draw(tree, 11, 2)
+    whole = node_log_probs(tree, logits)
+    monkeypatch.setattr("toykit.exact.gradients.BLOCK", block)
+    assert torch.equal(node_log_probs(tree, logits), whole)
+
+
+@pytest.mark.parametrize("name", TREES)
 def test_what_is_given_stays_as_it_was(name):
     tree = TREES[name]
     logits, values = draw(tree, 9, 2)

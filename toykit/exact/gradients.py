@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import shape
+from toykit.exact._laws import BLOCK
 from toykit.tasks.levels import down, up_
 from toykit.tasks.tree import Tree
 
@@ -16,7 +17,9 @@ def node_log_probs(tree: Tree, logits: Tensor) -> Tensor:
     if tree.forbidden is not None:
         logits = logits.masked_fill(tree.forbidden.to(logits.device), -torch.inf)
     shifted = logits - logits.detach().amax(-1, keepdim=True)
-    return shifted.sub_(shifted.exp().sum(-1, keepdim=True).log())  # log_softmax is slower on rows of few tokens
+    blocks = shifted.split(1 + BLOCK // tree.n_actions, -2)
+    total = torch.cat([block.exp().sum(-1, keepdim=True) for block in blocks], -2)
+    return shifted.sub_(total.log())  # torch's log_softmax takes 3 times as long on rows of few tokens
 
 
 def leaf_log_probs(tree: Tree, logits: Tensor) -> Tensor:
@@ -89,7 +92,7 @@ def natural_gradient(tree: Tree, logits: Tensor, leaf_values: Tensor) -> Tensor:
     the policy alike. Nodes and tokens of probability 0 get 0. Shapes as for `policy_gradient`.
     """
     prob = _node_probs(tree, logits)
-    weight = _joint(tree, prob)
+    weight = prob * down(tree.levels, prob, torch.mul)[..., None]
     taken = weight > 0
     q = torch.where(taken, _mass(tree, prob, leaf_values) / torch.where(taken, weight, 1.0), 0.0)
     centre = q.sum(-1, keepdim=True) / taken.sum(-1, keepdim=True).clamp(min=1)
@@ -101,18 +104,13 @@ def _node_probs(tree: Tree, logits: Tensor) -> Tensor:
     return node_log_probs(tree, logits).exp_()
 
 
-def _joint(tree: Tree, prob: Tensor) -> Tensor:
-    """P(s, a) [..., N, V]: the probability of passing through each node by each token, from that at the node."""
-    return prob * down(tree.levels, prob, torch.mul)[..., None]
-
-
 def _mass(tree: Tree, prob: Tensor, leaf_values: Tensor) -> Tensor:
     """Sum of pi(y) f(y) over the completions that pass through each node and token, [..., N, V]."""
-    joint = _joint(tree, prob)
+    reach = down(tree.levels, prob, torch.mul)
     mass = _placed(tree, prob, leaf_values)
-    if not bool((joint.flatten(-2).amin(-1) > 0).all()):
-        mass.masked_fill_(joint == 0, 0.0)  # whatever the value, also where it is infinite
-    return up_(tree.levels, mass.mul_(joint))
+    if not bool((prob.flatten(-2).amin(-1) * reach.amin(-1) > 0).all()):
+        mass.masked_fill_(prob * reach[..., None] == 0, 0.0)  # whatever the value, also where it is infinite
+    return up_(tree.levels, mass.mul_(prob).mul_(reach[..., None]))
 
 
 def _placed(tree: Tree, prob: Tensor, on_leaves: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import positive
-from toykit.exact._laws import law
+from toykit.exact._laws import law, summed
 
 
 def posterior(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tensor:
@@ -19,7 +19,7 @@ def posterior(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tenso
     rewards of -inf wherever the prior has mass. Source: KL as Bayes (arXiv 2205.11275), section 4.
     """
     score, log_z = _score(log_prior, rewards, beta)
-    return score - log_z
+    return score.sub_(log_z)
 
 
 def log_evidence(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def _score(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> tuple[Te
     if not bool((rewards.amax(-1) < torch.inf).all()):  # the largest of numbers with a NaN is NaN
         raise ValueError("rewards must be finite or -inf, got NaN or +inf")
     score = torch.addcdiv(log_prior, rewards, betas[..., None])
-    log_z = score.logsumexp(-1, keepdim=True)
-    if bool((log_z == -torch.inf).any()):
+    best = score.detach().amax(-1, keepdim=True)
+    if bool((best == -torch.inf).any()):
         raise ValueError("rewards must be above -inf for some completion with prior mass, got -inf for all of them")
-    return score, log_z
+    return score, best + summed(lambda s: (s - best).exp(), score).log()[..., None]

@@ -17,7 +17,7 @@ LEAF = -1  # `child` entry: the completion ends with this token
 FORBIDDEN = -2  # `child` entry: this token may not follow
 
 LEAF_LIMIT = 20_000_000  # completions
-PLACE_LIMIT = 25_000_000  # completions times their tokens; so many take about 2 GB while the tree is built
+PLACE_LIMIT = 25_000_000  # completions times their tokens; so many take about 1 GB once their tables are made
 
 
 @dataclass(frozen=True)
