@@ -9,6 +9,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,7 @@ BAD: dict[str, Make] = {
     "prompts": lambda p: on_chain(gpt, "grpo", p, prompts=3),
     "batch": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(batch=5), p),
     "optimizer": lambda p: on_bandit("kl_rl", Enumerated(), p, optimizer="natural"),
+    "compile": lambda p: on_chain(gpt, "grpo", p and replace(p, sharding="fsdp"), compile=True),
     "policy": lambda p: on_chain(lambda: gpt().apply(shifted(p)), "rloo", p),
 }
 

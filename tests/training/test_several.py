@@ -73,6 +73,7 @@ def refused_alike(first: dict[str, str], second: dict[str, str]) -> None:
     assert first == {
         "prompts": "prompts must be a multiple of the 2 processes, got 3",
         "batch": "batch must be a multiple of the 2 processes, got 5",
+        "compile": "compile must be False for sharding 'fsdp', whose layers gather their weights as they run",
         "optimizer": "optimizer must not be 'natural' in several processes, got it in 2",
     }
 

@@ -232,6 +232,8 @@ class Trainer:
             raise ValueError(f"prompts must be a multiple of the {world} processes, got {n}")
         if self.processes.several and self.config.optimizer == "natural":
             raise ValueError(f"optimizer must not be 'natural' in several processes, got it in {world}")
+        if self.processes.several and self.processes.sharding == "fsdp" and self.config.compile:
+            raise ValueError("compile must be False for sharding 'fsdp', whose layers gather their weights as they run")
 
     def _needs_groups(self) -> None:
         advantage = self.objective.advantage
