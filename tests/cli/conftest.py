@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from toykit.cli import app
+from toykit.training import Pretrainer
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,17 @@ def toykit(tmp_path, monkeypatch):
         return Ran(found.exit_code, found.stdout, found.stderr)
 
     return run
+
+
+@pytest.fixture
+def pressed(monkeypatch):
+    """Ctrl-C is pressed once, in the fourth step of pretraining."""
+    step, times = Pretrainer.step, iter([1])
+
+    def pressing(self):
+        made = step(self)
+        if self.done == 4 and next(times, 0):
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(Pretrainer, "step", pressing)

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import inspect
 import shlex
-import signal
 from dataclasses import fields
 
 import pytest
@@ -10,25 +9,11 @@ import torch
 
 from toykit.cli.pretrain import PretrainSettings
 from toykit.policies import GPT, GPTConfig
-from toykit.training import PretrainConfig, Pretrainer, checkpoint, load_policy, save_policy
+from toykit.training import PretrainConfig, checkpoint, load_policy, save_policy
 
 SMALL = shlex.split(
     "--layers 1 --width 16 --heads 2 --hidden 16 --steps 12 --batch 8 -o n_digits=2 -o n_train=40 -o n_test=10"
 )
-
-
-@pytest.fixture
-def pressed(monkeypatch):
-    """Ctrl-C is pressed once, in the fourth step."""
-    step, times = Pretrainer.step, iter([1])
-
-    def pressing(self):
-        made = step(self)
-        if self.done == 4 and next(times, 0):
-            signal.raise_signal(signal.SIGINT)
-        return made
-
-    monkeypatch.setattr(Pretrainer, "step", pressing)
 
 
 def test_the_defaults_are_the_librarys():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 
 import pytest
 import torch
@@ -13,25 +12,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen3ForCausalLM
 from toykit.policies.hub import load
 from toykit.rollouts import greedy
 from toykit.tasks import make
-from toykit.training import Pretrainer
 
 OPTIONS = {"n_digits": 2, "n_train": 40, "n_test": 10, "horizon": 5}
 TASK = ["--task", "chain_sum", *(word for name, value in OPTIONS.items() for word in ("-o", f"{name}={value}"))]
 TINY = shlex.split("--config qwen3-1m --layers 1 --width 16 --heads 2 --hidden 16 --steps 8 --batch 8")
-
-
-@pytest.fixture
-def pressed(monkeypatch):
-    """Ctrl-C is pressed once, in the fourth step."""
-    step, times = Pretrainer.step, iter([1])
-
-    def pressing(self):
-        made = step(self)
-        if self.done == 4 and next(times, 0):
-            signal.raise_signal(signal.SIGINT)
-        return made
-
-    monkeypatch.setattr(Pretrainer, "step", pressing)
 
 
 def files(folder):

@@ -132,7 +132,8 @@ def test_numbers_that_are_not_finite_name_the_prompt(field, value):
 
 def test_what_stands_where_the_mask_is_false_does_not_matter():
     logp = batch().old_logp.masked_fill(~batch().mask, math.nan)
-    batch().with_(old_logp=logp, ref_logp=logp).check()
+    given = batch().with_(old_logp=logp, ref_logp=logp)
+    assert given.check() is given
 
 
 def test_trimming_drops_what_is_padding_in_every_row():

@@ -1,4 +1,4 @@
-"""`-o name=value`: the options of a task, typed by the annotations of its constructor."""
+"""Options of several commands: `-o name=value`, those of a task, typed by its constructor's annotations, and others."""
 
 from __future__ import annotations
 
@@ -7,9 +7,20 @@ import json
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from toykit._checks import one_of
+
+Sharding = Annotated[
+    str,
+    typer.Option(
+        metavar="ddp|fsdp",
+        help="Whether each of several processes holds all of the model or a part of it.",
+        rich_help_panel="The run",
+    ),
+]
 
 
 class Misfit(Exception):

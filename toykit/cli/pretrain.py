@@ -11,7 +11,7 @@ import typer
 
 from toykit._checks import at_least, one_of
 from toykit.cli.folder import ABOUT, RunFolder, announce, write_model
-from toykit.cli.options import task_options
+from toykit.cli.options import Sharding, task_options
 from toykit.cli.settings import as_json, command_line, of_settings
 
 if TYPE_CHECKING:
@@ -122,14 +122,7 @@ class PretrainSettings:
         bool | None,
         typer.Option("--autocast/--no-autocast", help="Compute in bf16.", rich_help_panel=RUN, show_default="on CUDA"),
     ] = None
-    sharding: Annotated[
-        str,
-        typer.Option(
-            metavar="ddp|fsdp",
-            help="Whether each of several processes holds all of the model or a part of it.",
-            rich_help_panel=RUN,
-        ),
-    ] = "ddp"
+    sharding: Sharding = "ddp"
 
 
 @of_settings(PretrainSettings)

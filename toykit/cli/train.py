@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from toykit.cli.folder import EVALUATION, RunFolder, announce, write_json
+from toykit.cli.options import Sharding
 from toykit.cli.settings import as_json, command_line, of_settings
 
 if TYPE_CHECKING:
@@ -195,14 +196,7 @@ class TrainSettings:
             show_default="float64 for a table, else float32",
         ),
     ] = None
-    sharding: Annotated[
-        str,
-        typer.Option(
-            metavar="ddp|fsdp",
-            help="Whether each of several processes holds all of the model or a part of it.",
-            rich_help_panel=RUN,
-        ),
-    ] = "ddp"
+    sharding: Sharding = "ddp"
     autocast: Annotated[
         bool | None,
         typer.Option(

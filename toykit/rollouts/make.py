@@ -43,7 +43,7 @@ class Sampled:
     def __post_init__(self) -> None:
         at_least("group_size", self.group_size, 1)
         positive("temperature", self.temperature)
-        assert self.sampling
+        _ = self.sampling  # which checks the rest
 
     @property
     def sampling(self) -> Sampling:
