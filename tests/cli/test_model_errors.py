@@ -8,6 +8,7 @@ import socket
 import pytest
 from huggingface_hub import constants
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils.logging import enable_progress_bar
 
 from toykit.policies import export
 from toykit.policies.qwen3 import qwen3
@@ -101,6 +102,7 @@ def test_a_text_that_the_tokenizer_cannot_read_is_refused_with_the_text(toykit, 
 @pytest.mark.parametrize("content", [b"", b"{}", b"garbage", b'{"model": {'])
 def test_a_damaged_tokenizer_is_refused(toykit, model, problems, tmp_path, content):
     model()
+    enable_progress_bar()  # as in a new process, where nothing has switched them off
     (tmp_path / "model" / "tokenizer.json").write_bytes(content)
     before = left(tmp_path)
     assert toykit(*words(*problems)).refused("policy could not be loaded from 'model'")

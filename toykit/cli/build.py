@@ -200,4 +200,7 @@ def _hub(given: TrainSettings) -> tuple[nn.Module, Any]:
             f"(owner/name), got {name!r}{nearest(name, known)}"
         )
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # an error is one line
     return load(name, given.dtype or "float32", given.device)
