@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 import torch
 
@@ -20,7 +18,6 @@ from toykit.training.machine import installed, memory, peak_memory, versions
 HERE = {name: b for name, b in BENCHMARKS.items() if all(map(installed, b.needs))}
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # of one peer about another
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of torch.compile
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_benchmark_runs_and_gives_a_ratio_only_against_a_peer_that_ran(name):
@@ -64,17 +61,11 @@ def test_the_large_tree_has_ten_million_leaves_and_is_within_the_limit():
     tree.check_size()
 
 
-def test_the_process_of_the_large_tree_solves_once_for_each_line(monkeypatch, capsys):
-    monkeypatch.setattr("sys.stdin", ["\n", "\n"])
-    exact_bench.serve(3, 2)
-    first, second = map(json.loads, capsys.readouterr().out.splitlines())
-    assert set(first) == {"solve_s", "build_s", "peak"} and first["build_s"] == second["build_s"]
-
-
-def test_a_process_that_ends_too_soon_is_an_error(monkeypatch):
-    monkeypatch.setattr("sys.executable", "/bin/false")
-    with pytest.raises(RuntimeError, match="the process of exact_1e7 ended with status 1"):
-        run(BENCHMARKS["exact_1e7"], "tiny")
+def test_a_solution_of_the_large_tree_is_a_turn(monkeypatch):
+    solved, turns = [], iter([True, True, False])
+    monkeypatch.setattr(exact_bench, "solve", solved.append)
+    exact_bench.solutions(3, 2)(lambda: next(turns))
+    assert len(solved) == 2 and solved[0].tree.n_leaves == 9
 
 
 def test_settings_that_go_together_end_where_each_would_alone():

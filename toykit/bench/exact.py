@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from toykit.bench.apart import Apart, Loop, Turn
 from toykit.bench.base import TINY, Benchmark, Case
 from toykit.exact import ascend, kl, leaf_log_probs, policy_gradient, posterior
 from toykit.tasks.tree import Tree
-from toykit.training.machine import peak_memory
 
 BETA = 0.5
 SETTINGS, STEPS = 256, 500
@@ -92,52 +85,29 @@ def _against_copy(size: str, peer: bool) -> list[Case]:
     return [Case("", lambda: solve(given), copy if peer else None, notes)]
 
 
-def serve(n_actions: int, horizon: int) -> None:
-    """Builds a problem and solves it once for each line on stdin.
+def solutions(n_actions: int, horizon: int) -> Loop:
+    """Solves the problem of a full tree once a turn."""
 
-    Prints a line of JSON each time: the seconds of that solution, those of the tree's making, and the process's peak
-    memory in bytes.
-    """
-    began = time.perf_counter()
-    given = problem(n_actions, horizon)
-    built = time.perf_counter()
-    for _ in sys.stdin:
-        asked = time.perf_counter()
-        solve(given)
-        solved = time.perf_counter()
-        found = {"solve_s": solved - asked, "build_s": built - began, "peak": peak_memory()}
-        print(json.dumps(found), flush=True)
+    def loop(turn: Turn) -> None:
+        given = problem(n_actions, horizon)
+        while turn():
+            solve(given)
+
+    return loop
 
 
 def _in_own_process(size: str, peer: bool) -> list[Case]:
     """In a process of its own, so that the peak memory is that of this work alone."""
-    code = f"from toykit.bench.exact import serve; serve{(3, 2) if size == TINY else LARGE}"
-    words, threads = [sys.executable, "-c", code], {"OMP_NUM_THREADS": str(torch.get_num_threads())}
-    child = subprocess.Popen(
-        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1, env=os.environ | threads
-    )
-    latest: dict[str, Any] = {}
-
-    def ours() -> float:
-        with suppress(BrokenPipeError):  # then there is no answer either
-            child.stdin.write("\n")  # type: ignore[union-attr]
-        if not (said := child.stdout.readline()):  # type: ignore[union-attr]
-            raise RuntimeError(f"the process of exact_1e7 ended with status {child.wait()}")
-        latest.update(json.loads(said))
-        return float(latest["solve_s"])
+    work = Apart(f"{__name__}:solutions", *((3, 2) if size == TINY else LARGE))
 
     def notes() -> str:
-        peak = latest["peak"]
-        held = "not told by this system" if peak is None else f"{peak / 2**30:.2f} GiB"
+        held = "not told by this system" if work.peak is None else f"{work.peak / 2**30:.2f} GiB"
         return (
             f"peak memory of the whole process {held}, to be at most 3 GiB; "
-            f"the tree's making, not counted, took {latest['build_s']:.2f} s"
+            f"the tree's making, not counted, took {work.ready_s:.2f} s"
         )
 
-    def close() -> None:
-        child.communicate()
-
-    return [Case("", ours, None, notes, close)]
+    return [Case("", work, None, notes, work.close)]
 
 
 @dataclass(frozen=True)

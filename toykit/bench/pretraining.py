@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toykit.bench.base import TINY, Benchmark, Case, nothing
-from toykit.bench.peers import MANY_STEPS, quiet, stepped
+from toykit.bench.apart import Loop, against_apart
+from toykit.bench.base import TINY, Benchmark, Case
+from toykit.bench.peers import MANY_STEPS, quiet, steps_of
 from toykit.policies import GPT, GPTConfig, export
 from toykit.tasks.chain_sum import ChainSum
 from toykit.training.pretrain import PretrainConfig, Pretrainer
@@ -38,15 +39,23 @@ def hf_trainer(model: Any, data: list[dict[str, Tensor]], batch: int, folder: st
     return made
 
 
-def _against_trainer(size: str, peer: bool) -> list[Case]:
+def setting(size: str) -> tuple[ChainSum, GPT, int]:
+    """The task, a new GPT and the number of examples in a step."""
     batch, width = (4, 16) if size == TINY else (128, 64)
     task = ChainSum(n_train=64) if size == TINY else ChainSum()
-    policy, step, close = GPT(GPTConfig(task.vocab.size, width=width)), None, nothing
-    if peer:
-        model, data = export(policy).train(), examples(task, 32 * batch)
-        step, close = stepped(lambda folder: hf_trainer(model, data, batch, folder))
+    return task, GPT(GPTConfig(task.vocab.size, width=width)), batch
+
+
+def hf_steps(size: str) -> Loop:
+    """The peer's loop, from the weights that ours begins with."""
+    task, policy, batch = setting(size)
+    return steps_of(lambda folder: hf_trainer(export(policy).train(), examples(task, 32 * batch), batch, folder))
+
+
+def _against_trainer(size: str, peer: bool) -> list[Case]:
+    task, policy, batch = setting(size)
     ours = Pretrainer(policy, task, PretrainConfig(steps=MANY_STEPS, batch=batch, lr=LR))
-    return [Case("", ours.step, step, close=close)]
+    return [against_apart(ours.step, f"{__name__}:hf_steps" if peer else None, size)]
 
 
 PRETRAINING = (

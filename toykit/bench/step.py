@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from toykit.bench.base import TINY, Benchmark, Case, nothing
-from toykit.bench.peers import quiet, stepped
+from toykit.bench.apart import Loop, against_apart
+from toykit.bench.base import TINY, Benchmark, Case
+from toykit.bench.peers import quiet, steps_of
 from toykit.bench.sevens import Sevens
 from toykit.objectives import method
 from toykit.policies import GPT, GPTConfig, export
@@ -74,16 +75,18 @@ def peer_model(policy: GPT) -> Any:
     return model
 
 
+def trl_steps(size: str, prompts: int) -> Loop:
+    """The peer's loop, from the weights that ours begins with."""
+    return steps_of(lambda folder: trl_trainer(peer_model(GPT(model_config(size))), prompts, folder))
+
+
 def _against_trl(prompts: int, compiled: bool = False) -> Callable[[str, bool], list[Case]]:
     def prepare(size: str, peer: bool) -> list[Case]:
         n = 2 if size == TINY else prompts
-        policy, step, close = GPT(model_config(size)), None, nothing
+        policy = GPT(model_config(size))
         if compiled:
             compile_for(policy, size)
-        if peer:
-            model = peer_model(policy)
-            step, close = stepped(lambda folder: trl_trainer(model, n, folder))
-        return [Case("", trainer(policy, n).step, step, close=close)]
+        return [against_apart(trainer(policy, n).step, f"{__name__}:trl_steps" if peer else None, size, n)]
 
     return prepare
 
