@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -98,3 +99,18 @@ def test_what_was_measured_before_a_benchmark_failed_is_kept(bench, monkeypatch,
     assert found.status == 2 and found.err.endswith("toykit: error: no room\n")
     assert [row["name"] for row in found.json] == ["figure"]
     assert json.loads((tmp_path / "kept.json").read_text()) == found.json
+
+
+def test_what_is_recorded_is_shown_without_running(bench, monkeypatch):
+    measured = bench("won", "figure", "--record", "--json").json
+    monkeypatch.setattr(registry, "BENCHMARKS", {k: replace(b, prepare=None) for k, b in MADE_UP.items()})
+    assert bench("--recorded", "--json").json == measured
+    out = bench("--recorded").out
+    assert "won: a note on size full" in out and "figure: the ratio is: seconds" in out and "away" not in out
+    lines = bench("figure", "--recorded", "--markdown").out.splitlines()
+    assert lines[0].startswith("| name | ratio |") and lines[2].startswith("| figure | - |") and len(lines) == 3
+
+
+def test_recorded_figures_that_are_not_there_are_an_error(bench):
+    assert bench("away", "--recorded").refused("recorded figures must exist, got none of away")
+    assert bench("--json", "--markdown").refused("json and markdown must not both be given")

@@ -1,8 +1,8 @@
 """How fast toykit is, beside its peers: benchmarks as data, and one runner for all of them."""
 
 from toykit.bench.base import FULL, KEYS, SIZES, Benchmark, Case
-from toykit.bench.registry import BENCHMARKS, chosen, record
-from toykit.bench.runner import LEAST_RUNS, Found, Times, run, timed
+from toykit.bench.registry import BENCHMARKS, chosen, record, recorded
+from toykit.bench.runner import LEAST_RUNS, Found, Times, reached, run, timed
 
 __all__ = [
     "BENCHMARKS",
@@ -15,7 +15,9 @@ __all__ = [
     "Found",
     "Times",
     "chosen",
+    "reached",
     "record",
+    "recorded",
     "run",
     "timed",
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from toykit._checks import one_of
 from toykit.bench.base import FULL, Benchmark
@@ -27,6 +28,16 @@ def chosen(names: Sequence[str]) -> list[Benchmark]:
     return [BENCHMARKS[one_of("name", name, BENCHMARKS)] for name in names or BENCHMARKS]
 
 
+def _path(benchmark: Benchmark) -> Path:
+    return data_folder() / "results" / "bench" / f"{benchmark.name}.json"
+
+
+def recorded(benchmark: Benchmark) -> dict[str, Any] | None:
+    """The row that is kept of a benchmark, and its notes as `made`; None where none is."""
+    path = _path(benchmark)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
 def record(found: Found) -> Path | None:
     """Keeps a benchmark's figures in the project's data folder, whole or not at all.
 
@@ -37,7 +48,7 @@ def record(found: Found) -> Path | None:
         raise ValueError(f"size must be {FULL!r} for results that are recorded, got {found.size!r}")
     if found.skipped is not None:
         return None
-    path = data_folder() / "results" / "bench" / f"{found.benchmark.name}.json"
+    path = _path(found.benchmark)
     runs = {t.label or "all": {"ours_s": list(t.ours), "peer_s": list(t.peer)} for t in found.times}
     made = {"command": f"toykit bench {found.benchmark.name} --record", "runs": runs, "notes": list(found.notes)}
     write_whole(path, (json.dumps(found.row() | {"made": made}, indent=1, sort_keys=True) + "\n").encode())

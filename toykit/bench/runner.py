@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -70,10 +70,14 @@ class Found:
 
     def reached(self) -> bool | None:
         """Whether the goal is reached; None where there is nothing to decide by."""
-        row = self.row()
-        if self.benchmark.peer is None:
-            return row["ours_s"] <= row["goal"]
-        return None if row["ratio"] is None else row["ratio"] >= row["goal"]
+        return reached(self.row())
+
+
+def reached(row: Mapping[str, Any]) -> bool | None:
+    """Whether a row's goal is reached: a ratio is to be at least the goal, a figure's seconds at most."""
+    if row["peer"] is None:
+        return row["ours_s"] <= row["goal"]
+    return None if row["ratio"] is None else row["ratio"] >= row["goal"]
 
 
 def run(benchmark: Benchmark, size: str = FULL, runs: int = LEAST_RUNS, clock: Clock = time.perf_counter) -> Found:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,7 +13,7 @@ import typer
 from toykit.cli.lessons import AsJson, show, to_json
 
 if TYPE_CHECKING:
-    from toykit.bench import Found
+    from toykit.bench import Benchmark, Found
 
 VERDICTS = {True: "reached", False: "missed", None: "-"}
 
@@ -28,6 +29,10 @@ def bench(
     threads: Annotated[
         int | None, typer.Option(metavar="N", help="Threads to compute with.", show_default="those of torch")
     ] = None,
+    recorded: Annotated[
+        bool, typer.Option("--recorded", help="Run nothing, show the figures that are kept (data/results/bench).")
+    ] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the table in Markdown.")] = False,
     record: Annotated[
         bool, typer.Option("--record", help="Keep the figures as the project's recorded ones (data/results/bench).")
     ] = False,
@@ -43,6 +48,11 @@ def bench(
     from toykit._checks import at_least, one_of
 
     chosen = package.chosen(names or [])
+    if json_ and markdown:
+        raise ValueError("json and markdown must not both be given")
+    if recorded:
+        _print(_kept(chosen), json_, markdown)
+        return
     at_least("runs", runs, package.LEAST_RUNS)
     one_of("size", size, package.SIZES)
     if record and size != package.FULL:
@@ -60,7 +70,8 @@ def bench(
                 typer.echo(f"recorded as {path}", err=True)
     finally:
         torch.set_num_threads(before)
-        _print(found, json_)  # also what was measured before something failed
+        rows = [_with_notes(one.benchmark, one.row(), one.notes) for one in found]
+        _print(rows, json_, markdown)  # also what was measured before something failed
 
 
 def _write(out: Path | None, found: list[Found]) -> None:
@@ -71,24 +82,47 @@ def _write(out: Path | None, found: list[Found]) -> None:
         write_whole(out, (to_json([one.row() for one in found]) + "\n").encode())
 
 
-def _print(found: list[Found], json_: bool) -> None:
-    if not found:
+def _kept(chosen: list[Benchmark]) -> list[tuple[dict[str, Any], list[str]]]:
+    """What is recorded of these benchmarks; raises ValueError where nothing is."""
+    from toykit.bench import KEYS, recorded
+
+    rows = [(one, row) for one in chosen if (row := recorded(one)) is not None]
+    if not rows:
+        raise ValueError(f"recorded figures must exist, got none of {', '.join(one.name for one in chosen)}")
+    return [_with_notes(one, {key: row[key] for key in KEYS}, row["made"]["notes"]) for one, row in rows]
+
+
+def _print(rows: list[tuple[dict[str, Any], list[str]]], json_: bool, markdown: bool) -> None:
+    """Rows with what is to be said of each."""
+    if not rows:
         return
     if json_:
-        typer.echo(to_json([one.row() for one in found]))
+        typer.echo(to_json([row for row, _ in rows]))
         return
     from toykit.plots.tables import table
 
-    show(table([_cells(one) for one in found], digits=3))
-    for one in found:
-        for said in (f"the ratio is: {one.benchmark.reads}", one.skipped and f"skipped: {one.skipped}", *one.notes):
-            if said and said != "the ratio is: peer's time / ours":
-                typer.echo(f"{one.benchmark.name}: {said}")
+    made = table([_cells(row) for row, _ in rows], digits=3)
+    if markdown:
+        typer.echo(made.markdown())
+        return
+    show(made)
+    for row, notes in rows:
+        for said in notes:
+            typer.echo(f"{row['name']}: {said}")
 
 
-def _cells(found: Found) -> dict[str, Any]:
-    row = found.row()
-    verdict = VERDICTS[found.reached()]
-    shown = {k: row[k] for k in ("name", "ratio", "ratio_min", "ratio_max", "goal")} | {"verdict": verdict}
+def _with_notes(benchmark: Benchmark, row: dict[str, Any], notes: Iterable[str]) -> tuple[dict[str, Any], list[str]]:
+    """A row, and how its ratio reads, why its peer was left out, and its notes."""
+    reads = [] if benchmark.reads == type(benchmark).reads else [f"the ratio is: {benchmark.reads}"]
+    skipped = [f"skipped: {row['skipped']}"] if row["skipped"] else []
+    return row, [*reads, *skipped, *notes]
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    from toykit.bench import reached
+
+    shown = {k: row[k] for k in ("name", "ratio", "ratio_min", "ratio_max", "goal")} | {
+        "verdict": VERDICTS[reached(row)]
+    }
     shown |= {"ours_s": row["ours_s"], "peer_s": row["peer_s"], "peer": row["peer"] or "none, figure only"}
     return {name: "-" if value is None else value for name, value in shown.items()}
