@@ -50,6 +50,41 @@ def test_left_padding_changes_nothing(gpt):
         assert alone.std() > 0.3
 
 
+PADDED = {
+    "left": [[0, 0, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1], [0, 0, 0, 0, 0, 1]],
+    "right": [[1, 1, 1, 1, 0, 0], [1, 0, 0, 0, 0, 0], [1, 1, 1, 1, 1, 1]],
+    "both": [[0, 1, 1, 1, 0, 0], [0, 0, 1, 1, 1, 1], [1, 1, 0, 0, 0, 0]],
+}
+
+
+@pytest.mark.parametrize("side", PADDED)
+def test_padding_is_left_out_and_that_changes_nothing(gpt, side, monkeypatch):
+    mask, generator = torch.tensor(PADDED[side]).bool(), torch.Generator().manual_seed(0)
+    tokens = torch.randint(11, mask.shape, generator=generator)
+    weight = torch.randn(*mask.shape, 11, generator=generator, dtype=gpt.embedding.weight.dtype) * mask[..., None]
+    seen, found = [], []
+    gpt.blocks[1].register_forward_hook(lambda module, args, out: seen.append(len(out)))
+    for share in (0.0, 1.1):  # of the places that must hold tokens so that all are computed
+        monkeypatch.setattr("toykit.policies.gpt.FULL", share)
+        logits = gpt(input_ids=tokens, attention_mask=mask).logits
+        found.append([logits * mask[..., None], *torch.autograd.grad((weight * logits).sum(), list(gpt.parameters()))])
+    assert seen == [mask.numel(), int(mask.sum())]
+    assert all(close(gpt, a, b) for a, b in zip(*found, strict=True))
+    one = gpt(input_ids=tokens[:1, mask[0]]).logits  # without any padding
+    assert close(gpt, found[1][0][0, mask[0]], one[0])
+
+
+def test_in_a_mask_of_pairs_a_token_that_does_not_see_itself_is_padding(gpt, monkeypatch):
+    monkeypatch.setattr("toykit.policies.gpt.FULL", 1.1)
+    tokens, mask = ragged()
+    pairs = torch.ones(5, 5, dtype=torch.bool).tril() & mask[:, None]
+    place = (mask.cumsum(1) - 1).clamp(min=0)
+    ours = gpt(input_ids=tokens, attention_mask=pairs, position_ids=place).logits
+    theirs = gpt(input_ids=tokens, attention_mask=mask).logits
+    assert close(gpt, ours[mask], theirs[mask])
+    assert torch.equal(ours[~mask], torch.zeros_like(ours[~mask]))
+
+
 def test_a_token_sees_nothing_of_what_follows(gpt):
     tokens, mask = ragged()
     changed = tokens.clone()

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.policies.gpt import FULL
 from toykit.rollouts import chosen, leaf_logps, log_softmax, token_logps, token_scores, vocab_logps
 from toykit.tasks.bandit import tricks_tree
 
@@ -73,7 +74,10 @@ def test_a_group_read_as_one_row_is_the_group_read_apart(monkeypatch, padded, t)
         found[one_row] = [logp, *gradients((weight * logp).sum(), policy)]
     for a, b in zip(found[True], found[False], strict=True):
         assert torch.allclose(a, b, rtol=0, atol=1e-12)
-    assert lengths == [3 * (4 + 4 * (t - 1)), 3 * 4 * (4 + t - 1)]
+    prompts, rest = int(batch[1].sum()), int(batch[3][..., :-1].sum())
+    every = [3 * (4 + 4 * (t - 1)), 3 * 4 * (4 + t - 1)]
+    held = [prompts + rest, 4 * prompts + rest]
+    assert lengths == [h if h < FULL * n else n for h, n in zip(held, every, strict=True)]
 
 
 def test_one_row_is_preferred_where_it_is_less_work():

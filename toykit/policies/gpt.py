@@ -21,6 +21,7 @@ from toykit.policies.base import Output, places
 
 Rope = tuple[Tensor, Tensor]  # cos and sin, each [M or 1, 1, 1, h]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values of M tokens, each [M, H, h], to [M, H h]
+FULL = 0.9  # where more of the places than this hold tokens, computing the padding too is less work than leaving it out
 LANES = 32  # lengths that are multiples of it are computed with the fast kernels of small matrix products
 
 
@@ -102,7 +103,8 @@ class GPT(nn.Module):
         """`.logits` [N, L, V] of the token after each of `input_ids` [N, L]; left padding changes nothing.
 
         `attention_mask` is bool [N, L], or [N or 1, L, L] of which tokens (the last axis) each token sees, whose
-        positions are `position_ids` [N or 1, L]. Raises ValueError for more tokens than the context in the first case.
+        positions are `position_ids` [N or 1, L]; a token of [N, L, L] that does not see itself is padding. What is
+        given for padding means nothing. Raises ValueError for more tokens than the context in the first case.
         """
         return Output(self.hidden(input_ids, attention_mask, position_ids) @ self.embedding.weight.T)
 
@@ -115,19 +117,29 @@ class GPT(nn.Module):
             if length > self.context:
                 raise ValueError(f"input_ids must have at most {self.context} tokens (the context), got {length}")
             position_ids = torch.arange(length, device=input_ids.device)[None]
+        at = None
         if attention_mask is not None and attention_mask.dim() == 2:
-            if bool(attention_mask.all()):
+            known = attention_mask.bool()
+            if bool(known.all()):
                 attention_mask = None
             else:
-                position_ids, attention_mask = places(attention_mask), attended(attention_mask)
-        attend = among(n, None if attention_mask is None else attention_mask[:, None])
-        x, rope = self.embedding(input_ids).flatten(0, 1), self.rope(position_ids.expand(n, length).flatten())
+                at = worth_leaving_out(known)
+                position_ids, attention_mask = places(known), None if on_the_right(known) else attended(known)
+        elif attention_mask is not None and len(attention_mask) == n:
+            at = worth_leaving_out(attention_mask.diagonal(dim1=1, dim2=2))
+            attention_mask = attention_mask | torch.eye(length, dtype=torch.bool, device=input_ids.device)
+        attend = among(n, length, None if attention_mask is None else attention_mask[:, None], at)
+        tokens, position_ids = input_ids.flatten(), position_ids.expand(n, length).flatten()
+        if at is not None:
+            tokens, position_ids = tokens[at], position_ids[at]
+        x, rope = self.embedding(tokens), self.rope(position_ids)
         for block in self.blocks:
             if self.recompute:
                 x = checkpoint(block, x, rope, attend, use_reentrant=False)
             else:
                 x = block(x, rope, attend)
-        return F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps).view(n, length, -1)
+        x = F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps)
+        return (x if at is None else spread(x, at, n * length)).view(n, length, -1)
 
     def compile(self, **options: Any) -> None:
         """Compiles the forward pass, as every module's `compile` does, and the drawing of completions.
@@ -141,7 +153,10 @@ class GPT(nn.Module):
 
     def prefers_one_row(self, prompt: int, group: int, rest: int) -> bool:
         """Whether a prompt and its whole group, with `rest` tokens of each completion, are less work as one row of
-        tokens, in which attention is wasted on other completions, than as a row for each, which repeats the prompt."""
+        tokens, in which attention is wasted on other completions, than as a row for each, which repeats the prompt.
+
+        Padding costs the same in both: only attention is computed for it.
+        """
         d, h = self.config.width, self.config.hidden
         one, each = prompt + group * rest, prompt + rest
 
@@ -174,14 +189,38 @@ def attended(mask: Tensor) -> Tensor:
     return (before & mask[:, None].bool()) | own
 
 
-def among(n: int, seen: Tensor | None) -> Attend:
-    """Attention within `n` sequences of one length, whose tokens see those that `seen` bool [n or 1, 1, L, L] says, or
-    (where it is None) those before them."""
+def worth_leaving_out(known: Tensor) -> Tensor | None:
+    """The places [M] in a flattened [N, L] of tokens that are no padding, None where that would save little.
+
+    Compiled code wants shapes that stay, so that there nothing is left out.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    at = known.flatten().nonzero()[:, 0]
+    return at if len(at) < FULL * known.numel() else None
+
+
+def on_the_right(known: Tensor) -> bool:
+    """Whether all padding [N, L] is on the right, where the tokens before it do not see it."""
+    return bool((known[:, :-1] >= known[:, 1:]).all())
+
+
+def spread(x: Tensor, at: Tensor, places: int) -> Tensor:
+    """[places, ...] with x [M, ...] at the places `at` [M], and zeros at the others."""
+    return x.new_zeros(places, *x.shape[1:]).index_copy(0, at, x)
+
+
+def among(n: int, length: int, seen: Tensor | None, at: Tensor | None = None) -> Attend:
+    """Attention within `n` sequences of `length` tokens, which see those that `seen` bool [n or 1, 1, L, L] says, or
+    (where it is None) those before them. Where only some tokens are given, `at` [M] are their places among all n L."""
 
     def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x.unflatten(0, (n, -1)).transpose(1, 2) for x in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None and q.shape[2] > 1)
-        return y.transpose(1, 2).flatten(2).flatten(0, 1)
+        if at is not None:
+            q, k, v = (spread(x, at, n * length) for x in (q, k, v))
+        q, k, v = (x.unflatten(0, (n, length)).transpose(1, 2) for x in (q, k, v))
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None and length > 1)
+        y = y.transpose(1, 2).flatten(2).flatten(0, 1)
+        return y if at is None else y.index_select(0, at)
 
     return attend
 
@@ -221,7 +260,8 @@ class GPTCursor:
 
     def _read(self, tokens: Tensor, at: Tensor, seen: Tensor | None) -> None:
         """The prompts, at positions `at` [N, P]."""
-        within = among(len(tokens), seen)
+        n, length = tokens.shape
+        within = among(n, length, seen)
 
         def attend(i: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             k_, v_ = (x.unflatten(0, tokens.shape).transpose(1, 2) for x in (k, v))

@@ -27,7 +27,7 @@ def outputs(policy: nn.Module, prompts: Tensor, prompt_mask: Tensor, completions
     b, g, t = completions.shape
     p = prompts.shape[1]
     if g > 1 and getattr(policy, "sees_pairs", False) and policy.prefers_one_row(p, g, t - 1):  # type: ignore[operator]
-        out = policy(**as_one_row(prompts, prompt_mask, completions)).logits
+        out = policy(**as_one_row(prompts, prompt_mask, completions, mask)).logits
         first, rest = out[:, None, p - 1 : p].expand(b, g, 1, -1), out[:, p:].unflatten(1, (g, t - 1))
         return torch.cat([first, rest], 2)
     rows = _one_after_the_other(prompts, prompt_mask, completions, mask)
@@ -44,17 +44,17 @@ def _one_after_the_other(
     return tokens, seen
 
 
-def as_one_row(prompts: Tensor, prompt_mask: Tensor, completions: Tensor) -> dict[str, Tensor]:
+def as_one_row(prompts: Tensor, prompt_mask: Tensor, completions: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """Arguments of a policy that reads each prompt [B, P] and all tokens but the last of its completions [B, G, T] as
-    one row of P + G (T - 1) tokens, in which a completion sees the prompt and itself."""
+    one row of P + G (T - 1) tokens, in which a completion sees the prompt and itself. Padding sees nothing."""
     _, g, t = completions.shape
     p, device = prompts.shape[1], prompts.device
     seen, place = _pairs(p, g, t - 1, device)
-    if not bool(prompt_mask.all()):
+    known = torch.cat([prompt_mask, mask[..., :-1].flatten(1)], 1)
+    if not bool(known.all()):
         padding = (~prompt_mask).sum(1, keepdim=True)
         place = (place - padding).clamp(min=0)
-        known = torch.nn.functional.pad(prompt_mask, (0, g * (t - 1)), value=True)
-        seen = (seen & known[:, None]) | torch.eye(seen.shape[-1], dtype=torch.bool, device=device)
+        seen = seen & known[:, None]
     tokens = torch.cat([prompts, completions[..., :-1].flatten(1)], 1)
     return {"input_ids": tokens, "attention_mask": seen, "position_ids": place}
 
