@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from toykit.rollouts import Rollouts
+from toykit.rollouts.batch import in_pieces
 
 
 def batch(b: int = 2, g: int = 3, t: int = 4, first: int = 0) -> Rollouts:
@@ -147,3 +148,27 @@ def test_trimming_drops_what_is_padding_in_every_row():
     assert torch.equal(short.rewards, rollouts.rewards[:1]) and same(batch().trim(), batch())
     per_token = rollouts.with_(ref_logp=rollouts.old_logp).take(torch.tensor([0])).trim()
     assert torch.equal(per_token.ref_logp, per_token.old_logp)
+
+
+def test_pieces_hold_completions_of_like_lengths_and_no_padding_beyond():
+    rollouts = batch()  # lengths 1 2 3 4 1 2
+    found = list(rollouts.pieces(4))
+    assert [rows.tolist() for rows, _ in found] == [[0, 4, 1, 5], [2, 3]]
+    assert [piece.completions.shape for _, piece in found] == [(4, 1, 2), (2, 1, 4)]
+    for rows, piece in found:
+        assert same(piece, rollouts.flat().take(rows).trim())
+
+
+@pytest.mark.parametrize("size", [None, 1, 2, 4, 5, 6, 7])
+def test_what_is_computed_in_pieces_stands_where_it_belongs(size: int | None):
+    rollouts, read = batch(), []
+
+    def wide(piece: Rollouts) -> Tensor:
+        read.append(piece.completions.numel())
+        return piece.completions[..., None] + torch.tensor([1.0, 2.0])  # not 0 where masked
+
+    expected = (rollouts.completions[..., None] + torch.tensor([1.0, 2.0])) * rollouts.mask[..., None]
+    assert torch.equal(in_pieces(wide, rollouts, size), expected)
+    narrow = in_pieces(lambda piece: wide(piece)[..., 1], rollouts, size)
+    assert torch.equal(narrow, expected[..., 1])
+    assert sum(read[: len(read) // 2]) == {None: 24, 1: 13, 2: 2 + 4 + 8, 4: 8 + 8, 5: 15 + 4, 6: 24, 7: 24}[size]

@@ -92,6 +92,37 @@ def test_gradients_do_not_depend_on_how_the_batch_is_cut(chosen):
         assert same == pytest.approx(figures, abs=1e-10)
 
 
+@pytest.mark.parametrize("kind", ["table", "gpt"])
+def test_scores_do_not_depend_on_how_the_batch_is_cut(kind, fresh):
+    """Those of each token, and of the whole vocabulary."""
+
+    def scores(size: int | None) -> tuple[list[Tensor], Rollouts]:
+        task, policy = fresh() if kind == "table" else (CHAIN, gpt())
+        config = TrainConfig(prompts=3, micro_size=size)
+        trainer = Trainer(policy, task, EXACT, Sampled(4), config, reference=gpt(seed=1) if kind == "gpt" else None)
+        made = trainer._with_others(trainer.rollouts()[0])
+        logp = trainer._in_pieces(made, lambda r: trainer._logp(trainer.policy, r))
+        return [logp, made.ref_logp, made.extras["vocab_logp"], made.extras["ref_vocab_logp"]], made
+
+    whole, made = scores(None)
+    assert made.lengths.unique().numel() > 1 and whole[2].dim() == 4
+    assert torch.allclose(whole[0], made.old_logp, rtol=0, atol=1e-12) and whole[0].abs().max() > 0.1
+    for size in (1, 5, 7):
+        for cut, expected in zip(scores(size)[0], whole, strict=True):
+            assert torch.allclose(cut, expected, rtol=0, atol=1e-12), size
+
+
+def test_a_critic_does_not_see_how_the_batch_is_cut():
+    found = []
+    for size in (None, 1, 5):
+        trainer = on_chain("ppo", TrainConfig(prompts=3, micro_size=size))
+        with torch.no_grad():
+            trainer.critic.head.weight.copy_(torch.linspace(-1, 1, 16))
+        found.append(trainer._with_others(trainer.rollouts()[0]).extras["values"])
+    assert found[0].abs().max() > 0.1
+    assert all(torch.allclose(cut, found[0], rtol=0, atol=1e-12) for cut in found[1:])
+
+
 def test_minibatches_are_steps_of_their_own_through_all_prompts(fresh):
     task, policy = fresh()
     rows: list[list[int]] = []

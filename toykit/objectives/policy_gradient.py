@@ -65,19 +65,14 @@ class Prepared:
         return Prepared(rollouts, self.advantages[rows], weights, self.aggregate, returns)
 
     def micro(self, size: int | None) -> Iterator[Prepared]:
-        """The same batch in pieces of at most `size` completions, whose losses add up to the whole's.
-
-        Completions of one length go together, and a piece is no longer than its longest.
-        """
+        """The same batch in pieces (see `Rollouts.pieces`) whose losses add up to the whole's."""
         b, g = self.rollouts.rewards.shape
         if size is None or size >= b * g:
             yield self
             return
-        flat = self.rollouts.flat()
         advantages, weights = (x.flatten(0, 1)[:, None] for x in (self.advantages, self.token_weights))
         returns = None if self.returns is None else self.returns.flatten(0, 1)[:, None]
-        for rows in flat.lengths[:, 0].argsort(stable=True).split(size):
-            piece = flat.take(rows).trim()
+        for rows, piece in self.rollouts.pieces(size):
             t = piece.completions.shape[-1]
             part = None if returns is None else returns[rows, :, :t]
             yield Prepared(piece, advantages[rows, :, :t], weights[rows, :, :t], self.aggregate, part)

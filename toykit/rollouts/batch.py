@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -106,6 +106,15 @@ class Rollouts:
             changed[name] = changed[name][:, self.prompts.shape[1] - p :]
         return replace(self, **changed, extras=self._extras(cut))
 
+    def pieces(self, size: int) -> Iterator[tuple[Tensor, Rollouts]]:
+        """The completions in pieces of at most `size`, and which of `flat` each holds, int64 [M].
+
+        Completions of one length go together, and a piece is no longer than its longest.
+        """
+        flat = self.flat()
+        for rows in flat.lengths[:, 0].argsort(stable=True).split(size):
+            yield rows, flat.take(rows).trim()
+
     @staticmethod
     def cat(parts: Sequence[Rollouts]) -> Rollouts:
         """The prompts of several batches as one; what is per token [B, G, T, ...] is padded to the longest."""
@@ -147,3 +156,22 @@ class Rollouts:
 
     def _extras(self, change: Any) -> dict[str, Tensor]:
         return {k: change(v) for k, v in self.extras.items()}
+
+
+def in_pieces(fn: Callable[[Rollouts], Tensor], rollouts: Rollouts, size: int | None) -> Tensor:
+    """fn of a batch, [B, G, T, ...] and 0 where masked, of at most `size` completions at once (None: of all)."""
+    mask, n = rollouts.mask, rollouts.rewards.numel()
+    if size is None or size >= n:
+        return _masked(fn(rollouts), mask)
+    found: Tensor | None = None
+    for rows, piece in rollouts.pieces(size):
+        part = _masked(fn(piece), piece.mask)
+        if found is None:
+            found = part.new_zeros(n, 1, mask.shape[-1], *part.shape[3:])
+        found[rows, :, : part.shape[2]] = part
+    assert found is not None
+    return found.view(*mask.shape, *found.shape[3:])
+
+
+def _masked(values: Tensor, mask: Tensor) -> Tensor:
+    return values.masked_fill(~mask.view(*mask.shape, *[1] * (values.dim() - 3)), 0.0)

@@ -25,7 +25,7 @@ class TrainConfig:
     prompts      prompts a step, drawn without replacement; None takes all of the split, in order
     epochs       passes over each batch of rollouts
     minibatch    prompts an optimizer step; None takes the whole batch
-    micro_size   completions that are differentiated at once; changes memory, not results
+    micro_size   completions that are scored and differentiated at once; changes memory, not results
     recompute    layers' activations are made again in the backward pass, not kept; changes memory, not results
     compile      compile a GPT's passes and its drawing, which takes a minute: for long runs of one shape
     max_grad_norm  gradient norm above which a step is scaled down; None for no limit

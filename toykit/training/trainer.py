@@ -21,6 +21,7 @@ from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.rewards import Shaping
 from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
+from toykit.rollouts.batch import in_pieces
 from toykit.selection import Selection, selection
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop, speed
@@ -286,19 +287,12 @@ class Trainer:
         return rollouts
 
     def _in_pieces(self, rollouts: Rollouts, fn: Callable[[Rollouts], Tensor]) -> Tensor:
-        """fn of a batch: each process computes its share, `micro_size` completions at once."""
+        """fn of a batch, 0 where masked: each process computes its share, `micro_size` completions at once."""
 
-        def cut(mine: Rollouts) -> Tensor:
-            b, g = mine.rewards.shape
-            size = self.config.micro_size
-            if size is None or size >= b * g:
-                return self.models.read(partial(fn, mine))
-            flat = mine.flat()
-            rows = torch.arange(b * g, device=self.device).split(size)
-            found = [self.models.read(partial(fn, flat.take(r))) for r in rows]
-            return torch.cat(found).flatten(0, 1).unflatten(0, (b, g))
+        def read(piece: Rollouts) -> Tensor:
+            return self.models.read(partial(fn, piece))
 
-        return divided(self.processes, rollouts, cut)
+        return divided(self.processes, rollouts, lambda mine: in_pieces(read, mine, self.config.micro_size))
 
     def _vocab_logp(self, policy: nn.Module, r: Rollouts) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
