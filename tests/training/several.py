@@ -52,8 +52,21 @@ def qwen() -> nn.Module:
 
 
 def adapted() -> nn.Module:
-    """With adapters where PEFT is installed."""
-    return lora.adapted(qwen(), 2) if importlib.util.find_spec("peft") else qwen()
+    """With adapters finer than the weights they are on, where PEFT is installed."""
+    if not importlib.util.find_spec("peft"):
+        return qwen()
+    made = lora.adapted(qwen().float(), 2)
+    for p in made.parameters():
+        p.data = p.data.double() if p.requires_grad else p.data
+    return made
+
+
+def mixed() -> nn.Module:
+    """With weights of two types in one layer, all of which train."""
+    made = qwen()
+    for layer in made.model.layers:
+        layer.mlp.up_proj.float()
+    return made
 
 
 def table() -> nn.Module:
@@ -103,6 +116,7 @@ BAD: dict[str, Make] = {
     "batch": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(batch=5), p),
     "optimizer": lambda p: on_bandit("kl_rl", Enumerated(), p, optimizer="natural"),
     "compile": lambda p: on_chain(gpt, "grpo", p and replace(p, sharding="fsdp"), compile=True),
+    "sharding": lambda p: on_chain(mixed, "rloo", p and replace(p, sharding="fsdp")),
     "policy": lambda p: on_chain(lambda: gpt().apply(shifted(p)), "rloo", p),
 }
 

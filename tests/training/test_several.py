@@ -74,6 +74,8 @@ def refused_alike(first: dict[str, str], second: dict[str, str]) -> None:
         "prompts": "prompts must be a multiple of the 2 processes, got 3",
         "batch": "batch must be a multiple of the 2 processes, got 5",
         "compile": "compile must be False for sharding 'fsdp', whose layers gather their weights as they run",
+        "sharding": "sharding must be 'ddp' where FSDP2 cannot shard weights of several types in one layer, "
+        "got torch.float32, torch.float64",
         "optimizer": "optimizer must not be 'natural' in several processes, got it in 2",
     }
 

@@ -47,7 +47,7 @@ class Spread:
     """
 
     def __init__(self, processes: Processes, modules: Sequence[nn.Module]) -> None:
-        """Raises ValueError where the processes do not hold the same parameters."""
+        """Raises ValueError where the processes do not hold the same parameters, and for what FSDP2 cannot shard."""
         self.processes, self.modules = processes, list(modules)
         self.through: Any = Through(modules)
         self.ddp: Any = None
@@ -190,13 +190,23 @@ def _ddp(through: nn.Module) -> nn.Module:
 
 
 def _shard(through: nn.Module, world: int) -> None:
-    """FSDP2 with a group of shards for each layer, and one for what is left."""
+    """FSDP2 with a group of shards for each layer, and one for what is left.
+
+    What trains in a group is of one type; frozen weights may be of another (before torch 2.8 they may not).
+    """
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
     mesh = init_device_mesh(device_of(through).type, (world,))
     for layer in (*reversed(_layers(through)), through):  # what is inside another comes first
         fully_shard(layer, mesh=mesh, reshard_after_forward=True)
+    try:
+        through(lambda: None)  # types are looked at when it first runs
+    except AssertionError as error:
+        types = ", ".join(sorted({str(p.dtype) for p in through.parameters()}))
+        raise ValueError(
+            f"sharding must be 'ddp' where FSDP2 cannot shard weights of several types in one layer, got {types}"
+        ) from error
 
 
 def _layers(module: nn.Module) -> list[nn.Module]:
