@@ -10,6 +10,7 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,13 @@ def gpt() -> nn.Module:
     with torch.no_grad():
         made.embedding.weight.mul_(20)
     return made
+
+
+def compiled(processes: Processes | None) -> Trainer:
+    """Compiled in several processes with DDP, by the backend that is quick to make; elsewhere as it is."""
+    policy, several = gpt(), processes is not None and processes.several and processes.sharding == "ddp"
+    setattr(policy, "compile", partial(policy.compile, backend="eager"))  # noqa: B010 (mypy knows it as a method)
+    return on_chain(lambda: policy, "grpo", processes, micro_size=4, compile=several)
 
 
 def qwen() -> nn.Module:
@@ -108,6 +116,7 @@ CASES: dict[str, Make] = {
     "dynamic sampling": lambda p: on_bandit("dapo", Sampled(3), p, prompts=4),
     "greedy baseline, log Z": lambda p: on_bandit("gdc", Sampled(4), p),
     "remax": lambda p: on_bandit("remax", Sampled(3), p),
+    "compiled": compiled,
     "adapters": lambda p: on_chain(adapted, "grpo", p),
     "pretraining": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(steps=STEPS, batch=6, lr=0.01), p),
 }
