@@ -148,7 +148,7 @@ def test_dropping_finished_completions_changes_nothing(monkeypatch: pytest.Monke
     assert torch.allclose(dropped[2], logp, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, 5, 12])  # of 12 prompts: 6 each; 2, 2, 3, 2, 3; 1 each
 def test_shares_of_a_batch_make_what_the_whole_makes(world: int):
     policy, prompts = gpt(scale=3, dtype=torch.float64), CHAIN.prompts()
     whole = Sampled(4)(policy, CHAIN, prompts, seeded())
@@ -161,18 +161,21 @@ def test_shares_of_a_batch_make_what_the_whole_makes(world: int):
         assert torch.equal(part.completions, own.completions) and torch.equal(part.prompt_ids, own.prompt_ids)
         assert torch.allclose(part.old_logp, own.old_logp, rtol=0, atol=1e-12)
         assert torch.equal(part.rewards, own.rewards)
-    for strategy in (Sampled(4), Enumerated()):
-        with pytest.raises(ValueError, match="prompts must be a multiple of the 5 processes, got 12"):
-            task = CHAIN if isinstance(strategy, Sampled) else Operator(n_train=12)
-            strategy(gpt(task.vocab.size), task, task.prompts(), seeded(), Share(0, 5))
+
+
+@pytest.mark.parametrize(("n", "world"), [(12, 4), (12, 5), (7, 3), (2, 3)])
+def test_shares_hold_each_row_once_and_differ_by_one_row_at_most(n: int, world: int):
+    rows = [torch.arange(n)[Share(rank, world).rows(n)] for rank in range(world)]
+    assert torch.cat(rows).tolist() == list(range(n))
+    assert {len(r) for r in rows} <= {n // world, -(-n // world)}
 
 
 def test_a_share_of_an_enumeration():
-    task = Operator(n_train=4)
+    task = Operator(n_train=5)
     policy = gpt(task.vocab.size, dtype=torch.float64)
     whole = Enumerated()(policy, task, task.prompts())
     part = Enumerated()(policy, task, task.prompts(), None, Share(1, 2))
-    assert torch.equal(part.prompt_ids, whole.prompt_ids[2:])
+    assert torch.equal(part.prompt_ids, whole.prompt_ids[2:]) and len(part.prompt_ids) == 3
     assert torch.allclose(part.weights, whole.weights[2:], rtol=0, atol=1e-14)
 
 

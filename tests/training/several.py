@@ -27,6 +27,7 @@ from toykit.tasks.chain_sum import ChainSum
 from toykit.training import PretrainConfig, Pretrainer, Processes, Reference, TrainConfig, Trainer, checkpoint, joined
 
 CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=6)
+UNEVEN = ChainSum(n_digits=(2, 3), n_train=15, n_test=5, horizon=6)
 BANDIT = random_bandit(n_prompts=6, n_arms=5)
 STEPS, HALF = 5, 3
 SHARDING = ("ddp", "fsdp")
@@ -86,10 +87,10 @@ def three(policy: nn.Module, task: Any, prompts: Any) -> Any:
 
 
 def on_chain(policy: Callable[[], nn.Module], objective: str, processes: Processes | None, **options: Any) -> Trainer:
-    selection = options.pop("selection", None)
+    task, selection = options.pop("task", CHAIN), options.pop("selection", None)
     config = TrainConfig(**{"prompts": 4, "lr": 0.01} | options)
     return Trainer(
-        policy(), CHAIN, objective, Sampled(4), config, selection, Shaping({"small": (1.0, small)}), processes=processes
+        policy(), task, objective, Sampled(4), config, selection, Shaping({"small": (1.0, small)}), processes=processes
     )
 
 
@@ -100,8 +101,8 @@ def on_bandit(objective: str, strategy: Any, processes: Processes | None, **opti
 Make = Callable[[Processes | None], Trainer | Pretrainer]
 CASES: dict[str, Make] = {
     "grpo, minibatches": lambda p: on_chain(gpt, "grpo", p, epochs=2, minibatch=2),
-    "grpo, pieces, a limit, evaluations": lambda p: on_chain(
-        gpt, "grpo", p, micro_size=3, recompute=True, max_grad_norm=0.1, evaluate_every=2
+    "grpo, pieces, a limit, all of an odd number of prompts, evaluations": lambda p: on_chain(
+        gpt, "grpo", p, task=UNEVEN, prompts=None, micro_size=3, recompute=True, max_grad_norm=0.1, evaluate_every=2
     ),
     "qwen3": lambda p: on_chain(qwen, "grpo", p, recompute=True, reference=Reference("average", decay=0.5)),
     "a critic": lambda p: on_chain(gpt, "ppo", p, micro_size=5),

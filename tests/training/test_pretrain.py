@@ -118,7 +118,7 @@ def accurate(monkeypatch, *values: float) -> list[int]:
     """Gives these accuracies in turn; the list that is returned grows by one at each measurement."""
     measured, left = [], iter(values)
 
-    def measure(policy, task):
+    def measure(policy, task, processes):
         measured.append(1)
         return next(left)
 

@@ -8,9 +8,10 @@ import torch
 
 from toykit.objectives import Prepared, method
 from toykit.policies import TabularLM
-from toykit.rollouts import Sampled, Share, token_logps
+from toykit.rollouts import Sampled, Share, greedy, token_logps
 from toykit.tasks.bandit import random_bandit
 from toykit.training import Processes, TrainConfig, Trainer, joined
+from toykit.training.evaluate import evaluate
 from toykit.training.processes import local
 from toykit.training.spread import divided, portion, together, with_last
 
@@ -116,21 +117,48 @@ def test_what_is_computed_in_shares_is_what_one_computes(prompts, group):
     assert torch.equal(found, made.completions * 2)
 
 
-def test_prompts_that_cannot_be_divided_are_asked_by_each_process():
-    made = batch(4, 2)[1].rollouts
+@pytest.mark.parametrize("prompts", [2, 4, 5])
+def test_each_process_asks_its_share_of_the_prompts(prompts):
+    made = batch(prompts, 2)[1].rollouts
     calls = []
 
     def make(share: Share = Share()):  # noqa: B008 (frozen)
-        calls.append(share)
-        return made.take(share.rows(4))
+        calls.append((share.rank, share.world))
+        return made.take(share.rows(prompts))
 
     with pytest.raises(Waits):
-        together(InTurn(0, 2), make, 4)
-    found = together(InTurn(1, 2), make, 4)
-    assert [(s.rank, s.world) for s in calls] == [(0, 2), (1, 2)]
-    assert torch.equal(found.completions, made.completions)
-    assert together(InTurn(1, 3), make, 4).rewards.shape == (4, 2)
-    assert together(InTurn(1, 2), lambda: made, 4) is made  # a strategy of one's own that takes no share
+        together(InTurn(0, 2), make, prompts)
+    found = together(InTurn(1, 2), make, prompts)
+    assert calls == [(0, 2), (1, 2)]
+    assert torch.equal(found.completions, made.completions) and torch.equal(found.prompt_ids, made.prompt_ids)
+
+
+def test_fewer_prompts_than_processes_are_asked_by_each():
+    made = batch(2, 2)[1].rollouts
+    assert together(InTurn(1, 3), lambda share=None: made if share is None else made.take(slice(0)), 2) is made
+    assert together(InTurn(1, 2), lambda: made, 2) is made  # a strategy of one's own that takes no share
+
+
+class Alike(Processes):
+    """The first of two processes, of which the other says the same."""
+
+    def gather(self, value):
+        return [value] * self.world
+
+    def any(self, value):
+        return value
+
+
+def test_each_process_evaluates_its_share_of_the_prompts():
+    task = random_bandit(n_prompts=5, n_arms=4)
+    policy = TabularLM.of(task, logits=torch.randn(5, 4, generator=torch.Generator().manual_seed(0)))
+    best = greedy(policy, task, task.prompts()).rewards
+    assert evaluate(policy, task, "train", 2)["greedy"] == pytest.approx(float(best.mean()))
+    assert float(best.mean()) != pytest.approx(float(best[:2].mean()))
+    halved = evaluate(policy, task, "train", 2, processes=Alike(0, 2))  # 2 of 5 prompts, which the other has too
+    drawn = Sampled(2)(policy, task, task.prompts(), torch.Generator().manual_seed(0)).rewards
+    assert halved["greedy"] == pytest.approx(float(best[:2].mean()))
+    assert halved["reward"] == pytest.approx(float(drawn[:2].mean()))
 
 
 def test_the_last_of_several_is_marked():

@@ -121,10 +121,10 @@ def _rollouts(
 
 
 @torch.no_grad()
-def greedy(policy: nn.Module, task: Task, prompts: Prompts) -> Rollouts:
-    """The likeliest completion of each prompt, token by token, as a group of one."""
+def greedy(policy: nn.Module, task: Task, prompts: Prompts, share: Share = WHOLE) -> Rollouts:
+    """The likeliest completion of each prompt of a share, token by token, as a group of one."""
     _check(policy, task, prompts)
     generator = torch.Generator(prompts.tokens.device)  # never drawn from
-    drawn = sample(policy, prompts, 1, task.horizon, task.vocab.stop, generator, Sampling(temperature=0.0))
+    drawn = sample(policy, prompts, 1, task.horizon, task.vocab.stop, generator, Sampling(temperature=0.0), share)
     ones = torch.ones_like(drawn.logp[..., 0])
-    return _rollouts(task, prompts, drawn.tokens, drawn.mask, drawn.logp, ones, enumerated=False)
+    return _rollouts(task, share.of(prompts), drawn.tokens, drawn.mask, drawn.logp, ones, enumerated=False)

@@ -91,9 +91,7 @@ class Share:
     anyone: Callable[[bool], bool] = bool
 
     def rows(self, n: int) -> slice:
-        """The rows of this part among n; raises ValueError where n cannot be divided."""
-        if n % self.world:
-            raise ValueError(f"prompts must be a multiple of the {self.world} processes, got {n}")
+        """The rows of this part among n; where n cannot be divided some parts have one more than others."""
         return slice(self.rank * n // self.world, (self.rank + 1) * n // self.world)
 
     def of(self, prompts: Prompts) -> Prompts:
@@ -135,7 +133,7 @@ def sample(
     """
     asked, device = share.of(prompts), prompts.tokens.device
     n, whole = len(asked) * group_size, len(prompts) * group_size
-    first = share.rank * n
+    first = share.rows(len(prompts)).start * group_size
     at = cursor(policy, asked.tokens, asked.mask, horizon)
     if group_size > 1:
         at.pick(torch.arange(len(asked), device=device).repeat_interleave(group_size))

@@ -138,7 +138,7 @@ class Pretrainer:
         self.done += 1
         figures, self.accuracy = {"step": self.done, **summed}, None
         if c.accuracy is not None and (self.done % c.evaluate_every == 0 or self.done == c.steps):
-            greedy = self.models.whole(partial(greedy_reward, self.policy, self.task))
+            greedy = self.models.whole(partial(greedy_reward, self.policy, self.task, processes=self.processes))
             self.accuracy = figures["accuracy"] = greedy
         return figures
 
@@ -147,8 +147,9 @@ class Pretrainer:
         return self.models.plain()
 
     def evaluate(self) -> dict[str, float]:
-        """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`."""
-        return self.models.whole(partial(evaluate, self.policy, self.task, seed=self.config.seed))
+        """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`; all processes ask."""
+        measured = partial(evaluate, self.policy, self.task, seed=self.config.seed, processes=self.processes)
+        return self.models.whole(measured)
 
     def run(self, out: str | Path | None = None, save_every: int = 50, progress: bool = True) -> list[dict[str, float]]:
         """Goes on to the last step or until it is `finished`; logs and checkpoints are `toykit.training.loop.run`'s."""

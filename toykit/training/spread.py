@@ -138,9 +138,9 @@ def divided(processes: Processes, rollouts: Rollouts, fn: Callable[[Rollouts], T
 def together(processes: Processes, make: Callable[..., Rollouts], n_prompts: int) -> Rollouts:
     """The rollouts of `n_prompts` prompts, of which each process makes a share.
 
-    Where they cannot be divided (a selection may have dropped some), and where `make` takes no share, each makes all.
+    Where there are fewer prompts than processes, and where `make` takes no share, each makes all.
     """
-    if not processes.several or n_prompts % processes.world or "share" not in inspect.signature(make).parameters:
+    if not processes.several or n_prompts < processes.world or "share" not in inspect.signature(make).parameters:
         return make()
     mine = make(share=processes.share)
     return Rollouts.cat(processes.gather(mine.to("cpu"))).to(mine.mask.device)

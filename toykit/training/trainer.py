@@ -169,8 +169,9 @@ class Trainer:
         return made, means
 
     def evaluate(self) -> dict[str, float]:
-        """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`."""
-        return self.models.whole(partial(evaluate, self.policy, self.task, seed=self.config.seed))
+        """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`; all processes ask."""
+        measured = partial(evaluate, self.policy, self.task, seed=self.config.seed, processes=self.processes)
+        return self.models.whole(measured)
 
     def plain_policy(self) -> nn.Module:
         """The policy as one process alone would hold it: itself, or where it is sharded a copy on the CPU."""
@@ -277,7 +278,8 @@ class Trainer:
                 rollouts = rollouts.with_(extras=extras)
         if self.objective.needs_greedy:
             asked = Prompts(rollouts.prompt_ids, rollouts.prompts, rollouts.prompt_mask)
-            likeliest = self.models.whole(partial(greedy, self.policy, self.task, asked))
+            make = partial(greedy, self.policy, self.task, asked)
+            likeliest = self.models.whole(partial(together, self.processes, make, len(asked)))
             if self.shaping is not None:
                 likeliest, _ = self.shaping(likeliest)
             beside = likeliest.rewards.to(rollouts.rewards).expand_as(rollouts.rewards)
