@@ -8,35 +8,60 @@ from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
+from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
+from toykit.objectives.offline_values import CQL, ILQL, decoding_logits, expectile
 from toykit.objectives.policy_gradient import PolicyGradient, Prepared, Signal, ValueLoss
+from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, SimPO
 from toykit.objectives.ratios import ratio
+from toykit.objectives.reward_models import BradleyTerry, ProcessReward, process_score
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target, Tilted, batch_log_z
+from toykit.objectives.unpaired import KTO, SFT, UNA
 
 __all__ = [
     "CATALOGUE",
+    "CPO",
+    "CQL",
     "DIVERGENCES",
+    "DPO",
     "GAE",
+    "ILQL",
+    "IPO",
     "KL",
+    "KTO",
+    "OFFLINE",
+    "ORPO",
+    "SFT",
+    "UNA",
     "Advantage",
+    "BradleyTerry",
     "Clip",
     "Divergence",
     "Filtered",
     "ForwardKL",
     "GreedyBaseline",
+    "Hinge",
     "Method",
     "MovingLogZ",
+    "OfflineMethod",
     "PolicyGradient",
     "Posterior",
     "Prepared",
+    "ProcessReward",
     "PseudoReward",
+    "Scored",
     "Signal",
+    "SimPO",
     "Target",
     "Tilted",
     "ValueLoss",
     "batch_log_z",
+    "decoding_logits",
     "divergence",
     "estimate",
+    "expectile",
     "method",
+    "offline_method",
+    "process_score",
     "ratio",
     "token_weights",
 ]

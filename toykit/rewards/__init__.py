@@ -1,5 +1,21 @@
-"""How is a completion scored beyond right and wrong? Named terms with weights, added to the task's reward."""
+"""How is a completion scored beyond right and wrong? Named terms with weights, judges, and models of the reward."""
 
+from toykit.rewards.learned import LearnedReward, reward_model, scores
+from toykit.rewards.preferences import Judge, demonstrations, drawn_pairs, every_pair, in_steps, labelled
 from toykit.rewards.terms import Shaping, SoftOverlong, Term, length
 
-__all__ = ["Shaping", "SoftOverlong", "Term", "length"]
+__all__ = [
+    "Judge",
+    "LearnedReward",
+    "Shaping",
+    "SoftOverlong",
+    "Term",
+    "demonstrations",
+    "drawn_pairs",
+    "every_pair",
+    "in_steps",
+    "labelled",
+    "length",
+    "reward_model",
+    "scores",
+]

@@ -1,6 +1,7 @@
 """How are completions made? Sampled or enumerated, always as `Rollouts` with weights."""
 
 from toykit.rollouts.batch import Rollouts
+from toykit.rollouts.examples import Demonstrations, Examples, Labelled, Pairs, Steps
 from toykit.rollouts.given import Given
 from toykit.rollouts.logprobs import (
     chosen,
@@ -16,13 +17,18 @@ from toykit.rollouts.make import Enumerated, Sampled, Strategy, greedy
 from toykit.rollouts.sampling import Drawn, Sampling, Share, sample
 
 __all__ = [
+    "Demonstrations",
     "Drawn",
     "Enumerated",
+    "Examples",
     "Given",
+    "Labelled",
+    "Pairs",
     "Rollouts",
     "Sampled",
     "Sampling",
     "Share",
+    "Steps",
     "Strategy",
     "chosen",
     "greedy",

@@ -2,6 +2,7 @@
 
 from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
+from toykit.training.offline import OfflineConfig, OfflineTrainer, fresh
 from toykit.training.pretrain import PretrainConfig, Pretrainer
 from toykit.training.processes import Processes, joined
 from toykit.training.reference import Reference
@@ -9,6 +10,8 @@ from toykit.training.store import load_policy, save_policy
 from toykit.training.trainer import Trainer
 
 __all__ = [
+    "OfflineConfig",
+    "OfflineTrainer",
     "PretrainConfig",
     "Pretrainer",
     "Processes",
@@ -16,6 +19,7 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "evaluate",
+    "fresh",
     "joined",
     "load_policy",
     "save_policy",
