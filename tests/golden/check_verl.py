@@ -57,6 +57,7 @@ PEERS: dict[str, tuple[str | None, dict[str, Any], str, tuple[float, float]]] = 
     "rloo": ("rloo", {}, "gpg", CLIP),
     "kl_rl": ("rloo", {}, "gpg", CLIP),
     "grpo": ("grpo", {}, "vanilla", CLIP),
+    "grpo_trl": ("grpo", {"epsilon": 1e-4}, "vanilla", CLIP),
     "dr_grpo": ("grpo", GROUP_MEAN, "vanilla", CLIP),
     "gspo": ("grpo", {}, "gspo", (3e-4, 4e-4)),
     "lite_ppo": (None, {}, "vanilla", CLIP),

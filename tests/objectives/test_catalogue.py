@@ -19,6 +19,7 @@ from toykit.objectives import (
     PolicyGradient,
     Posterior,
     PseudoReward,
+    RunningMean,
     method,
 )
 from toykit.rollouts import Rollouts, chosen, sample
@@ -41,7 +42,10 @@ OBJECTIVES = {name: make().objective for name, make in CATALOGUE.items()} | {
 }
 
 # The losses that are a sum over completions, apart from a baseline that the other completions give.
-LINEAR = ("reinforce", "rloo", "remax", "kl_rl", "dpg", "gdc", "js_dpg", "importance", "k2_sequence", "k1_forward")
+LINEAR = (
+    *("reinforce", "rloo", "remax", "kl_rl", "dpg", "gdc", "js_dpg", "importance", "k2_sequence", "k1_forward"),
+    *("ob_rl", "cot_ro", "cot_ro_to_go"),
+)
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,17 @@ class KnownLogZ:
         return self.value.expand_as(batch)
 
 
+class Still:
+    """Stands in for a running mean that has come to rest at 0.4."""
+
+    def __call__(self, rewards: Tensor, weights: Tensor, enumerated: bool = False) -> Tensor:
+        return rewards - 0.4
+
+
 def at_rest(objective: PolicyGradient, tricks, reference) -> PolicyGradient:
-    """The objective with the true log Z where it would estimate one from batch to batch."""
+    """The objective with the true log Z where it would estimate one from batch to batch, and a baseline that stays."""
+    if isinstance(objective.advantage, RunningMean):
+        return objective.with_(advantage=Still())
     signal = objective.signal
     if signal is None or signal.log_z is None:
         return objective
@@ -134,7 +147,8 @@ def signals(name: str, batch: Rollouts, b: int, log_z: Tensor) -> list[float]:
     for r, own, ref in zip(rewards, log_pi, log_ref, strict=True):
         filtered = exp(ref - log_z[b].item() - own) if r > 0.5 else 0.0  # p / pi
         t = exp(own - ref - r / 0.1 + log_z[b].item())
-        others = {"kl_rl": r - 0.1 * (own - ref), "dpg": filtered, "gdc": filtered - 1, "js_dpg": -log(2 * t / (t + 1))}
+        penalised = {"kl_rl": r - 0.1 * (own - ref), "rloo_clip": r - 0.05 * (own - ref)}
+        others = penalised | {"dpg": filtered, "gdc": filtered - 1, "js_dpg": -log(2 * t / (t + 1))}
         found.append(others.get(name, r))
     return found
 
@@ -144,12 +158,16 @@ def advantage(name: str, group: list[float], every: list[float], i: int, greedy:
         return group[i] - greedy
     if name == "reinforce_plus_plus":
         return (group[i] - mean(every)) / (stdev(every) + 1e-6)
-    if name in ("reinforce", "dpg", "gdc"):
+    if name == "ob_rl":
+        return group[i] - 0.4
+    if name in ("reinforce", "dpg", "gdc", "cot_ro", "cot_ro_to_go"):
         return group[i]
-    if name in ("rloo", "kl_rl", "js_dpg"):
+    if name in ("rloo", "kl_rl", "js_dpg", "rloo_clip"):
         return group[i] - mean(x for j, x in enumerate(group) if j != i)
     centred = group[i] - mean(group)
-    return centred / {"dr_grpo": 1.0, "lite_ppo": stdev(every) + 1e-6}.get(name, stdev(group) + 1e-6)
+    return centred / {"dr_grpo": 1.0, "lite_ppo": stdev(every) + 1e-6}.get(
+        name, stdev(group) + (1e-4 if name == "grpo_trl" else 1e-6)
+    )
 
 
 def clipped(ratios: list[float], a: float, low: float = 0.2, high: float = 0.2) -> float:
@@ -171,18 +189,23 @@ def by_formula(name: str, batch: Rollouts, logp: Tensor, log_z: Tensor) -> float
             "grpo": per_sequence * (clipped(w, a) - 0.04 * k3) / length,
             "dr_grpo": per_sequence * clipped(w, a) / batch.horizon,
             "dapo": per_token * clipped(w, a, 0.2, 0.28),
-            **dict.fromkeys(("lite_ppo", "self"), per_token * clipped(w, a)),
+            **dict.fromkeys(("lite_ppo", "self", "grpo_trl"), per_token * clipped(w, a)),
+            "rloo_clip": per_sequence * clipped([prod(w)], a),
+            "cot_ro": per_sequence * a * new[-1],  # the reward comes with the last token
             "gspo": per_sequence * clipped([prod(w) ** (1 / length)], a, 3e-4, 4e-4),
-            **dict.fromkeys(("reinforce", "rloo", "kl_rl", "remax"), per_sequence * a * sum(new)),
+            **dict.fromkeys(
+                ("reinforce", "rloo", "kl_rl", "remax", "ob_rl", "cot_ro_to_go"), per_sequence * a * sum(new)
+            ),
             **dict.fromkeys(("dpg", "gdc", "js_dpg"), per_sequence * a * prod(w)),
         }[name]
     return total
 
 
-GROUPS = ("grpo", "dr_grpo", "dapo", "lite_ppo", "gspo", "self")
+GROUPS = ("grpo", "dr_grpo", "dapo", "lite_ppo", "gspo", "self", "grpo_trl", "rloo_clip")
+ALONE = ("reinforce", "ob_rl", "cot_ro", "cot_ro_to_go")
 
 
-@pytest.mark.parametrize("name", ["reinforce", "rloo", "kl_rl", *GROUPS, "dpg", "gdc", "js_dpg"])
+@pytest.mark.parametrize("name", [*ALONE, "rloo", "kl_rl", *GROUPS, "dpg", "gdc", "js_dpg"])
 def test_losses_are_those_of_the_formulas(tricks, policies, name):
     index = torch.tensor([[0, 3, 2, 1], [4, 2, 0, 3]])
     batch = tricks.rollouts(index, *policies)
@@ -207,6 +230,34 @@ def test_ppo_is_its_pieces(tricks, policies):
     assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
 
 
+def test_a2c_is_its_pieces(tricks, policies):
+    """-A logp + (V - returns)^2 / 2 - 0.01 H, a mean over tokens, with advantages that are not whitened."""
+    batch = tricks.rollouts(torch.tensor([[0, 3, 2, 1], [4, 2, 0, 3]]), *policies)
+    vocab, values = batch.extras["vocab_logp"], batch.extras["values"]
+    logp = chosen(vocab, batch.completions, batch.mask)
+    advantages, returns = GAE(whiten=False)(batch.rewards, values, batch.mask, batch.weights)
+    entropy = -(vocab.exp() * vocab).sum(-1)
+    expected = (-advantages * logp + (values + 0.3 - returns) ** 2 / 2 - 0.01 * entropy)[batch.mask].mean()
+    loss, _ = OBJECTIVES["a2c"].loss(logp, OBJECTIVES["a2c"].prepare(batch), vocab, values + 0.3)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
+def test_the_penalty_of_rlhf_s_ppo_is_charged_where_it_arises(tricks, policies):
+    """GAE of r_t = -0.05 k1_t with the score at the last token, and 0.05 of the value loss."""
+    batch = tricks.rollouts(torch.tensor([[0, 3, 2, 1], [4, 2, 0, 3]]), *policies)
+    values, own = batch.extras["values"], batch.extras["policy_logp"]
+    last = batch.mask & (batch.mask.cumsum(-1) == batch.lengths[..., None])
+    by_token = batch.rewards[..., None] * last - 0.05 * (own - batch.ref_logp) * batch.mask
+    advantages, returns = GAE()(by_token, values, batch.mask, batch.weights)
+    w = (own - batch.old_logp).exp()
+    surrogate = torch.minimum(w * advantages, w.clamp(0.8, 1.2) * advantages)
+    error = torch.maximum((values + 0.3 - returns) ** 2, (values + 0.2 - returns) ** 2)
+    expected = (-surrogate + 0.05 * error)[batch.mask].mean()
+    objective = OBJECTIVES["ppo_rlhf"]
+    loss, _ = objective.loss(own, objective.prepare(batch), values=values + 0.3)
+    assert loss.item() == pytest.approx(expected.item(), abs=1e-12)
+
+
 def test_the_names_in_the_catalogue_make_fresh_objectives():
     assert method("gdc").objective.signal.log_z is not method("gdc").objective.signal.log_z
     with pytest.raises(ValueError, match="objective must be one of .* got 'dr_gpro'; did you mean 'dr_grpo'?"):
@@ -217,7 +268,7 @@ def test_the_names_in_the_catalogue_make_fresh_objectives():
 def test_beta_is_replaced_wherever_a_method_has_one(name):
     made = method(name)
     here = made.objective
-    if name in ("grpo", "kl_rl"):
+    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf"):
         assert made.with_beta(0.7).objective == here.with_(kl=replace(here.kl, beta=0.7))
     elif name == "js_dpg":
         changed = made.with_beta(0.7)
@@ -230,7 +281,7 @@ def test_beta_is_replaced_wherever_a_method_has_one(name):
             ValueError, match="beta must be given only for an objective with a KL penalty or a posterior"
         ):
             made.with_beta(0.7)
-    if name in ("grpo", "kl_rl", "js_dpg", "self"):
+    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "js_dpg", "self"):
         for beta in (0.0, -1.0, float("nan")):
             with pytest.raises(ValueError, match="beta must be > 0 and finite, got"):
                 made.with_beta(beta)

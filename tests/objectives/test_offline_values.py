@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from toykit.objectives import CQL, ILQL, decoding_logits, expectile
-from toykit.objectives.offline_values import at_last, bellman_target, conservative
+from toykit.objectives.baselines import at_last_token
+from toykit.objectives.offline_values import bellman_target, conservative
 from toykit.tasks.bandit import TreeTask
 from toykit.tasks.tree import Tree
 
@@ -25,7 +26,7 @@ def lse(*values: float) -> float:
 
 
 def test_targets_and_terms_by_hand():
-    assert at_last(torch.tensor([1.0]), MASK).tolist() == [[0, 1, 0]]
+    assert at_last_token(torch.tensor([1.0]), MASK).tolist() == [[0, 1, 0]]
     assert bellman_target(REWARDS, V, MASK, 0.5).tolist() == [pytest.approx([0.5 * 0.4, 1.0, 0.0])]
     assert conservative(Q, TOKENS)[0, :2].tolist() == pytest.approx([lse(0.5, 0.2) - 0.2, lse(0.3, 0.9) - 0.3])
     assert expectile(torch.tensor([2.0, -2.0, 0.0]), 0.75).tolist() == [3.0, 1.0, 0.0]
@@ -72,7 +73,7 @@ def learned(loss: CQL | ILQL, steps: int = 400, law: Tensor = DATA) -> tuple[Ten
     q = torch.zeros(7, 2, dtype=torch.float64, requires_grad=True)
     v = torch.zeros(7, dtype=torch.float64, requires_grad=True)
     solver = torch.optim.Adam([q, v], 0.05, betas=(0.8, 0.9))
-    rewards = at_last(LEAVES, tree.mask)
+    rewards = at_last_token(LEAVES, tree.mask)
     for step in range(steps):
         solver.param_groups[0]["lr"] = 0.05 * (1 - step / steps)
         solver.zero_grad()

@@ -58,6 +58,7 @@ def test_a_random_reward_does_not_improve_a_clean_task_and_the_true_one_does(nam
 
 WITHOUT_CRITIC_OR_TARGET = (
     *("rloo", "kl_rl", "grpo", "dr_grpo", "dapo", "gspo", "lite_ppo", "self", "remax", "reinforce_plus_plus"),
+    *("rloo_clip", "grpo_trl"),
 )
 
 
@@ -93,7 +94,22 @@ def test_a_constant_reward_does_not_move_ppo_once_its_critic_knows_it():
     assert torch.equal(policy.table, start)
 
 
-@pytest.mark.parametrize("name", [name for name in CATALOGUE if not method(name).objective.needs_critic])
+WITHOUT_CRITIC = [name for name in CATALOGUE if not method(name).objective.needs_critic]
+
+
+def test_immediate_rewards_move_the_policy_for_a_constant_reward():
+    """CoT reward optimisation as printed credits the last token alone: it learns to end early, for nothing."""
+    task, policy = constant(1.0)
+    enumerated = Enumerated()(policy, task, task.prompts())
+    lengths = enumerated.mean(enumerated.lengths.double())
+    trainer = Trainer(policy, task, "cot_ro", Enumerated(), TrainConfig(lr=0.5, optimizer="sgd"))
+    for _ in range(4):
+        trainer.step()
+    after = Enumerated()(policy, task, task.prompts())
+    assert (after.mean(after.lengths.double()) < lengths - 0.05).all()
+
+
+@pytest.mark.parametrize("name", [name for name in WITHOUT_CRITIC if name != "cot_ro"])
 def test_a_constant_reward_leaves_every_method_where_it_is_in_expectation(name):
     """Without a baseline samples push; what is expected of them is 0. For a target it is the reference itself."""
     task, policy = constant(1.0)

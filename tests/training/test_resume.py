@@ -35,6 +35,8 @@ CASES = {
     ),
     "a critic": ("ppo", SAMPLED, {"epochs": 2}),
     "a moving log Z": ("gdc", SAMPLED, {"prompts": 3}),
+    "a running mean": ("ob_rl", SAMPLED, {"prompts": 3}),
+    "an entropy bonus": ("a2c", SAMPLED, {"micro_size": 3}),
     "draws again, with shaping": ("dapo", SAMPLED, {"prompts": 2}),
     "evaluates, clips gradients": ("rloo", SAMPLED, {"evaluate_every": 2, "max_grad_norm": 0.1}),
 }

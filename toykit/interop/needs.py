@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from toykit.objectives import Method, PolicyGradient, method
+from toykit.objectives import Method, PolicyGradient, RunningMean, TokenReturns, method
 
 
 def as_method(objective: str | Method | PolicyGradient) -> Method:
@@ -17,8 +17,9 @@ def as_method(objective: str | Method | PolicyGradient) -> Method:
 def needs(given: Method) -> dict[str, str]:
     """What a method asks of the library around it: {kind: in words}.
 
-    The kinds are critic, greedy, vocabulary, base, selection, shaping, reference (in the loss alone), penalty (a
-    reference in the reward) and prepared (log-probabilities, the reference's too, where advantages are made).
+    The kinds are critic, greedy, vocabulary, tokens, running, base, selection, shaping, reference (in the loss alone),
+    penalty (a reference in the reward) and prepared (log-probabilities, the reference's too, where advantages are
+    made).
     """
     objective, found = given.objective, {}
     if objective.needs_critic:
@@ -26,7 +27,12 @@ def needs(given: Method) -> dict[str, str]:
     if objective.needs_greedy:
         found["greedy"] = "the reward of each prompt's greedy completion"
     if objective.needs_vocab:
-        found["vocabulary"] = "log-probabilities of the whole vocabulary (kl estimator 'exact')"
+        why = "kl estimator 'exact'" if objective.needs_reference_vocab else "an entropy bonus"
+        found["vocabulary"] = f"log-probabilities of the whole vocabulary ({why})"
+    if isinstance(objective.advantage, TokenReturns):
+        found["tokens"] = "rewards of single tokens"
+    if isinstance(objective.advantage, RunningMean):
+        found["running"] = "a mean of the rewards that is kept from batch to batch"
     if given.forward_kl is not None:
         found["base"] = "completions of the base policy (its forward KL)"
     if given.selection is not None:

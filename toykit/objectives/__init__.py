@@ -2,10 +2,12 @@
 
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
 from toykit.objectives.aggregation import token_weights
+from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.catalogue import CATALOGUE, Method, method
 from toykit.objectives.clipping import Clip
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.entropy import Entropy
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
 from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
@@ -36,6 +38,7 @@ __all__ = [
     "BradleyTerry",
     "Clip",
     "Divergence",
+    "Entropy",
     "Filtered",
     "ForwardKL",
     "GreedyBaseline",
@@ -48,11 +51,13 @@ __all__ = [
     "Prepared",
     "ProcessReward",
     "PseudoReward",
+    "RunningMean",
     "Scored",
     "Signal",
     "SimPO",
     "Target",
     "Tilted",
+    "TokenReturns",
     "ValueLoss",
     "batch_log_z",
     "decoding_logits",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import at_least, one_of
+from toykit.objectives.baselines import RunningMean, at_last_token
 from toykit.rollouts.batch import Rollouts
 
 MEANS = ("none", "group", "batch", "leave_one_out")
@@ -104,12 +105,15 @@ class GAE:
     def __call__(
         self, rewards: Tensor, values: Tensor, mask: Tensor, weights: Tensor, enumerated: bool = False
     ) -> tuple[Tensor, Tensor]:
-        """(advantages, returns), each [..., B, G, T], of rewards [..., B, G] and values [..., B, G, T]."""
+        """(advantages, returns), each [..., B, G, T], of rewards [..., B, G] and values [..., B, G, T].
+
+        Rewards of single tokens [..., B, G, T] are taken where they come.
+        """
         values = values.masked_fill(~mask, 0.0)
         after = torch.nn.functional.pad(values[..., 1:], (0, 1))
-        last = mask & ~torch.nn.functional.pad(mask[..., 1:], (0, 1))
-        delta = (rewards[..., None] * last + self.gamma * after - values).masked_fill(~mask, 0.0)
-        advantage, carried = torch.zeros_like(delta), torch.zeros_like(rewards)
+        by_token = rewards if rewards.dim() == values.dim() else at_last_token(rewards, mask)
+        delta = (by_token + self.gamma * after - values).masked_fill(~mask, 0.0)
+        advantage, carried = torch.zeros_like(delta), torch.zeros_like(delta[..., 0])
         for t in reversed(range(mask.shape[-1])):
             carried = delta[..., t] + self.gamma * self.lam * carried
             advantage[..., t] = carried
@@ -129,7 +133,7 @@ class GAE:
         return ((advantage - mean) / (variance + self.eps).sqrt()).masked_fill(~mask, 0.0)
 
 
-def advantages_of(estimator: Advantage, rollouts: Rollouts, rewards: Tensor) -> Tensor:
+def advantages_of(estimator: Advantage | RunningMean, rollouts: Rollouts, rewards: Tensor) -> Tensor:
     """The estimator's advantages [..., B, G, T], the same on each token of a completion."""
     advantage = estimator(rewards, rollouts.weights, rollouts.enumerated)
     return advantage[..., None] * rollouts.mask

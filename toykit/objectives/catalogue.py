@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 
 from toykit._checks import one_of
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
+from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.clipping import Clip
 from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.entropy import Entropy
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
@@ -102,6 +104,44 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
     "reinforce_plus_plus": lambda: Method(
         PolicyGradient(Advantage("batch", "batch"), ratio="token", clip=Clip(), aggregate="token_mean"),
         "Hu 2025, arXiv 2501.03262, without its KL penalty",
+    ),
+    "rloo_clip": lambda: Method(
+        PolicyGradient(
+            LOO, ratio="importance", clip=Clip(), aggregate="sequence_mean", kl=KL(0.05, "k1", route="reward")
+        ),
+        "Ahmadian et al. 2024, arXiv 2402.14740, with the clipped ratio of completions of TRL's RLOOTrainer",
+    ),
+    "grpo_trl": lambda: Method(
+        PolicyGradient(
+            Advantage(mean="group", std="group", eps=1e-4), ratio="token", clip=Clip(), aggregate="token_mean"
+        ),
+        "Shao et al. 2024, arXiv 2402.03300, with the defaults of TRL's GRPOTrainer (no KL penalty, means over tokens)",
+    ),
+    "a2c": lambda: Method(
+        PolicyGradient(
+            GAE(whiten=False), aggregate="token_mean", value=ValueLoss(coef=1.0, clip=None), entropy=Entropy(0.01)
+        ),
+        "Mnih et al. 2016, arXiv 1602.01783, with GAE (arXiv 1506.02438, eq. 16)",
+    ),
+    "ppo_rlhf": lambda: Method(
+        PolicyGradient(
+            GAE(),
+            ratio="token",
+            clip=Clip(),
+            aggregate="token_mean",
+            kl=KL(0.05, "k1", route="reward"),
+            value=ValueLoss(coef=0.1),
+        ),
+        "Ouyang et al. 2022, arXiv 2203.02155, with the settings of TRL's PPOTrainer",
+    ),
+    "ob_rl": lambda: Method(
+        PolicyGradient(RunningMean()), "Williams 1992; outcome-based RL in arXiv 2507.04136, b a running mean"
+    ),
+    "cot_ro": lambda: Method(
+        PolicyGradient(TokenReturns(to_go=False)), "CoT reward optimisation as printed in arXiv 2507.04136: biased"
+    ),
+    "cot_ro_to_go": lambda: Method(
+        PolicyGradient(TokenReturns()), "Sutton et al. 1999: rewards of single steps by their returns"
     ),
 }
 

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 from toykit._checks import one_of
-from toykit.objectives.offline_values import CQL, ILQL, at_last
+from toykit.objectives.baselines import at_last_token
+from toykit.objectives.offline_values import CQL, ILQL
 from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, SimPO
 from toykit.objectives.reward_models import BradleyTerry, ProcessReward, last
 from toykit.objectives.unpaired import KTO, SFT, UNA
@@ -65,7 +66,7 @@ def row_losses(loss: OfflineLoss, read: Read, batch: Examples, whole: Tensor | N
         assert isinstance(batch, Labelled) and read.q is not None
         tokens, mask = batch.completions[:, 0], batch.mask[:, 0]
         values = (read.q[:, 0],) if read.v is None else (read.q[:, 0], read.v[:, 0])
-        return given(*values, tokens, at_last(batch.labels, mask), mask)
+        return given(*values, tokens, at_last_token(batch.labels, mask), mask)
     if isinstance(loss, ProcessReward):
         assert isinstance(batch, Steps) and read.scores is not None
         return loss(read.scores[:, 0], batch.ends, batch.labels)

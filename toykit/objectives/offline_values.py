@@ -26,12 +26,6 @@ def bellman_target(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float) 
     return (rewards + gamma * after).masked_fill(~mask, 0.0).detach()
 
 
-def at_last(labels: Tensor, mask: Tensor) -> Tensor:
-    """Rewards [..., T] that come with the last token, of completions' rewards [...]."""
-    ends = mask & ~torch.nn.functional.pad(mask[..., 1:], (0, 1))
-    return labels[..., None] * ends
-
-
 def conservative(q: Tensor, tokens: Tensor) -> Tensor:
     """logsumexp_a Q(s, a) - Q(s, a_data) [..., T]: the cross-entropy of the data under softmax Q."""
     return q.logsumexp(-1) - taken(q, tokens)

@@ -12,8 +12,10 @@ from torch import Tensor
 from toykit._checks import finite, one_of, positive
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline, advantages_of
 from toykit.objectives.aggregation import AGGREGATIONS, token_weights
+from toykit.objectives.baselines import RunningMean, TokenReturns, at_last_token
 from toykit.objectives.beta import beta_of
 from toykit.objectives.clipping import Clip
+from toykit.objectives.entropy import Entropy
 from toykit.objectives.kl import KL
 from toykit.objectives.ratios import RATIOS, ratio
 from toykit.rollouts.batch import Rollouts
@@ -82,21 +84,24 @@ class Prepared:
 class PolicyGradient:
     """-(sum over tokens of weight x surrogate) + penalties, as pieces.
 
-    advantage   from rewards (or from `signal` in their place), GAE with a critic, or GreedyBaseline
+    advantage   from rewards (or from `signal` in their place), GAE with a critic, GreedyBaseline, RunningMean, or
+                TokenReturns; GAE and TokenReturns take `extras["token_rewards"]` [..., B, G, T] where there are any
     ratio       none (the surrogate is A logp), token, sequence, importance
     clip        None, or the bounds of the ratio
     aggregate   token_sum, token_mean, sequence_mean, constant_norm
     kl          None, or a penalty with its estimator and route
     value       the critic's loss, with advantage=GAE(...) and only then
+    entropy     None, or a bonus for the entropy of each next token
     """
 
-    advantage: Advantage | GAE | GreedyBaseline = field(default_factory=Advantage)
+    advantage: Advantage | GAE | GreedyBaseline | RunningMean | TokenReturns = field(default_factory=Advantage)
     ratio: str = "none"
     clip: Clip | None = None
     aggregate: str = "token_sum"
     kl: KL | None = None
     signal: Signal | None = None
     value: ValueLoss | None = None
+    entropy: Entropy | None = None
 
     def __post_init__(self) -> None:
         one_of("ratio", self.ratio, RATIOS)
@@ -114,6 +119,10 @@ class PolicyGradient:
 
     @property
     def needs_vocab(self) -> bool:
+        return self.entropy is not None or self.needs_reference_vocab
+
+    @property
+    def needs_reference_vocab(self) -> bool:
         return self.kl is not None and self.kl.estimator == "exact"
 
     @property
@@ -135,22 +144,23 @@ class PolicyGradient:
         """
         with torch.no_grad():
             rewards = rollouts.rewards if self.signal is None else self.signal(rollouts)
-            penalty = self._detached_kl(rollouts)
-            if penalty is not None and self.kl.route == "reward":  # type: ignore[union-attr]
-                rewards = rewards - penalty
+            penalty, route = self._detached_kl(rollouts), None if self.kl is None else self.kl.route
+            net = rewards if penalty is None or route != "reward" else rewards - penalty.sum(-1)
             returns = None
             if isinstance(self.advantage, GAE):
-                values = _extra(rollouts, "values")
+                values, by_token = _extra(rollouts, "values"), self._token_rewards(rollouts, rewards, penalty)
                 advantages, returns = self.advantage(
-                    rewards, values, rollouts.mask, rollouts.weights, rollouts.enumerated
+                    by_token, values, rollouts.mask, rollouts.weights, rollouts.enumerated
                 )
+            elif isinstance(self.advantage, TokenReturns):
+                advantages = self.advantage(self._token_rewards(rollouts, rewards, penalty), rollouts.mask)
             elif isinstance(self.advantage, GreedyBaseline):
-                beside = self.advantage(rewards, _extra(rollouts, "greedy_rewards"))
+                beside = self.advantage(net, _extra(rollouts, "greedy_rewards"))
                 advantages = beside[..., None] * rollouts.mask
             else:
-                advantages = advantages_of(self.advantage, rollouts, rewards)
-            if penalty is not None and self.kl.route == "score":  # type: ignore[union-attr]
-                advantages = advantages - penalty[..., None] * rollouts.mask
+                advantages = advantages_of(self.advantage, rollouts, net)
+            if penalty is not None and route == "score":
+                advantages = advantages - penalty.sum(-1, keepdim=True) * rollouts.mask
             finite("advantages", advantages, rollouts.prompt_ids if rollouts.prompt_ids.dim() == 1 else None)
             weights = _weights(self.aggregate, rollouts)
         return Prepared(rollouts, advantages, weights, self.aggregate, returns)
@@ -180,6 +190,9 @@ class PolicyGradient:
             ref_vocab = batch.extras.get("ref_vocab_logp")
             estimate = self.kl.per_token(logp, batch.ref_logp, batch.mask, vocab_logp, ref_vocab)
             per_token = per_token + beta_of(self.kl.beta, batch)[..., None] * estimate
+        if self.entropy is not None:
+            assert vocab_logp is not None
+            per_token = per_token - self.entropy.per_token(vocab_logp, batch.mask)
         if self.value is not None:
             assert values is not None and prepared.returns is not None
             error = self.value(values, batch.extras["values"], prepared.returns)
@@ -188,7 +201,7 @@ class PolicyGradient:
         return (prepared.token_weights * per_token).sum(_BATCH), figures
 
     def _detached_kl(self, rollouts: Rollouts) -> Tensor | None:
-        """beta times the completion's KL estimate [..., B, G], None without a penalty that needs it."""
+        """beta times the KL estimate of each token [..., B, G, T], None without a penalty that needs it."""
         if self.kl is None:
             return None
         if rollouts.ref_logp is None:
@@ -198,7 +211,15 @@ class PolicyGradient:
         logp = rollouts.extras.get("policy_logp", rollouts.old_logp)
         vocab, ref_vocab = rollouts.extras.get("vocab_logp"), rollouts.extras.get("ref_vocab_logp")
         per_token = self.kl.per_token(logp, rollouts.ref_logp, rollouts.mask, vocab, ref_vocab)
-        return beta_of(self.kl.beta, rollouts) * per_token.sum(-1)
+        return beta_of(self.kl.beta, rollouts)[..., None] * per_token
+
+    def _token_rewards(self, rollouts: Rollouts, rewards: Tensor, penalty: Tensor | None) -> Tensor:
+        """Each token's reward [..., B, G, T], or the completion's with its last token, less the token's own penalty."""
+        given = rollouts.extras.get("token_rewards") if self.signal is None else None
+        by_token = at_last_token(rewards, rollouts.mask) if given is None else given
+        if penalty is None or self.kl is None or self.kl.route != "reward":
+            return by_token
+        return by_token - penalty
 
     def with_(self, **pieces: object) -> PolicyGradient:
         """The same combination with some pieces replaced."""

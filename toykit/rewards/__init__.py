@@ -2,11 +2,13 @@
 
 from toykit.rewards.learned import LearnedReward, reward_model, scores
 from toykit.rewards.preferences import Judge, demonstrations, drawn_pairs, every_pair, in_steps, labelled
+from toykit.rewards.process import ProcessRewards
 from toykit.rewards.terms import Shaping, SoftOverlong, Term, length
 
 __all__ = [
     "Judge",
     "LearnedReward",
+    "ProcessRewards",
     "Shaping",
     "SoftOverlong",
     "Term",

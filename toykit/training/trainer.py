@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import finite
-from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, method
+from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, RunningMean, method
 from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.rewards import Shaping
@@ -195,8 +195,8 @@ class Trainer:
             tensors |= checkpoint.module_tensors(name, module)
         if self.optimizer is not None:
             tensors |= checkpoint.optimizer_tensors(self.optimizer)
-        if (log_z := self._log_z()) is not None:
-            tensors |= {f"log_z/{k}": v for k, v in log_z.state().items()}
+        for name, kept in self._moving().items():
+            tensors |= {f"{name}/{k}": v for k, v in kept.state().items()}
         if self.anchor is not None:
             tensors |= {f"anchor/{k}": v for k, v in self.anchor.state().items()}
         tensors["generator"] = self.generator.get_state()
@@ -214,14 +214,14 @@ class Trainer:
             raise ValueError(f"checkpoint {str(path)!r} was made with another config; {', '.join(differ)} differ")
         if (frozen := checkpoint.frozen(self.policy)) and meta.get("frozen") != frozen["frozen"]:
             raise ValueError(f"checkpoint {str(path)!r} was made with another base: weights that do not train differ")
-        log_z = self._log_z()
-        if log_z is not None and "log_z/ids" not in tensors:
-            raise ValueError("checkpoint must hold log_z/ids and log_z/log_z for this objective, got neither")
+        wanted = [f"{name}/{key}" for name, kept in self._moving().items() for key in kept.state()]
+        if missing := [key for key in wanted if key not in tensors]:
+            raise ValueError(f"checkpoint must hold {' and '.join(missing)} for this objective, got none")
         checkpoint.load_modules(self._modules(), tensors)
         if self.optimizer is not None:
             checkpoint.load_optimizer(self.optimizer, tensors)
-        if log_z is not None:
-            log_z.load({k: tensors[f"log_z/{k}"] for k in ("ids", "log_z")})
+        for name, moving in self._moving().items():
+            moving.load({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
         if self.anchor is not None:
             self.anchor.load({k.removeprefix("anchor/"): v for k, v in tensors.items() if k.startswith("anchor/")})
         self.generator.set_state(tensors["generator"])
@@ -272,7 +272,7 @@ class Trainer:
             rollouts = rollouts.with_(old_logp=self._in_pieces(rollouts, partial(self._logp, self.policy)))
         if self.reference is not None and rollouts.ref_logp is None:
             rollouts = rollouts.with_(ref_logp=self._in_pieces(rollouts, partial(self._logp, self.reference)))
-            if self.objective.needs_vocab:
+            if self.objective.needs_reference_vocab:
                 named = {"ref_vocab_logp": self.reference, "vocab_logp": self.policy}
                 extras = {k: self._in_pieces(rollouts, partial(self._vocab_logp, v)) for k, v in named.items()}
                 rollouts = rollouts.with_(extras=extras)
@@ -355,8 +355,10 @@ class Trainer:
         every = {"policy": self.policy, "reference": self.reference, "critic": self.critic}
         return {name: module for name, module in every.items() if module is not None}
 
-    def _log_z(self) -> MovingLogZ | None:
-        return getattr(self.objective.signal, "log_z", None)
+    def _moving(self) -> dict[str, MovingLogZ | RunningMean]:
+        """What the objective keeps from batch to batch, by name."""
+        every = {"log_z": getattr(self.objective.signal, "log_z", None), "baseline": self.objective.advantage}
+        return {name: kept for name, kept in every.items() if isinstance(kept, MovingLogZ | RunningMean)}
 
 
 def compiled(policy: nn.Module) -> None:
