@@ -33,6 +33,7 @@ from toykit.exact.groups import (
     informative,
     squared_group_weight,
 )
+from toykit.exact.kl_optima import forward_kl_optimum, product_log, reverse_kl_optimum
 from toykit.exact.mass_balance import (
     MassBalance,
     enumerate_draws,
@@ -69,6 +70,7 @@ __all__ = [
     "expected_group_update",
     "filtered",
     "fisher",
+    "forward_kl_optimum",
     "greedy_leaf",
     "group_expectation",
     "group_push",
@@ -88,8 +90,10 @@ __all__ = [
     "policy_gradient",
     "posterior",
     "probability_change",
+    "product_log",
     "pull_back",
     "reverse_kl_gradient",
+    "reverse_kl_optimum",
     "scores",
     "shared",
     "squared_group_weight",
