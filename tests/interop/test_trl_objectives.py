@@ -21,11 +21,12 @@ REFUSED = {
     "dapo": "the selection of prompts 'dynamic_sampling'$",
     "self": "completions of the base policy .* and the selection of prompts 'greedy_failures'$",
     "remax": "the reward of each prompt's greedy completion$",
-    "a2c": "a critic's values and log-probabilities of the whole vocabulary .an entropy bonus.$",
+    "a2c": r"a critic's values and log-probabilities of the whole vocabulary \(EntropyBonus\) and terms beside .*$",
     "ppo_rlhf": "a critic's values$",
     "ob_rl": "a mean of the rewards that is kept from batch to batch$",
     "cot_ro": "rewards of single tokens$",
     "cot_ro_to_go": "rewards of single tokens$",
+    "rapo": r"log-probabilities of the whole vocabulary \(OnPolicyForwardKL, EntropyBonus\) and terms beside .*$",
 }
 WHOLE = {name: (lambda name=name: method(name)) for name in CATALOGUE if name not in REFUSED}
 WHOLE["dapo, without its selection"] = lambda: replace(method("dapo"), selection=None)

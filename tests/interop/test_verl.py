@@ -103,11 +103,12 @@ REASONS = {
     "self": "completions of the base policy",
     "remax": "the reward of each prompt's greedy completion",
     "rloo_clip": "got 'importance'",
-    "a2c": "a critic's values and log-probabilities of the whole vocabulary (an entropy bonus)",
+    "a2c": "a critic's values and log-probabilities of the whole vocabulary (EntropyBonus)",
     "ppo_rlhf": "a critic's values",
     "ob_rl": "a mean of the rewards that is kept from batch to batch",
     "cot_ro": "rewards of single tokens",
     "cot_ro_to_go": "rewards of single tokens",
+    "rapo": "log-probabilities of the whole vocabulary (OnPolicyForwardKL, EntropyBonus)",
 }
 
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 
-from toykit.objectives import Advantage, Entropy, PolicyGradient, RunningMean, TokenReturns
+from toykit.objectives import Advantage, EntropyBonus, PolicyGradient, RunningMean, TokenReturns
 from toykit.objectives.baselines import at_last_token
 from toykit.rewards import ProcessRewards
 
@@ -80,20 +78,12 @@ def test_process_rewards_stand_in_the_place_of_the_task_s_or_beside_them(tricks)
         ProcessRewards(lambda r: r.rewards)(tricks.everything(*[policy] * 3))
 
 
-def test_the_entropy_bonus_by_hand():
-    logp = torch.tensor([[0.5, 0.25, 0.25], [1.0, 1.0, 1.0]], dtype=torch.float64).log()
-    mask = torch.tensor([True, False])
-    assert Entropy(0.1).per_token(logp, mask).tolist() == pytest.approx([0.1 * 1.5 * math.log(2), 0.0])
-    with pytest.raises(ValueError, match="coef must be > 0"):
-        Entropy(0.0)
-
-
 def test_the_entropy_bonus_raises_the_entropy_and_moves_nothing_else(tricks):
     """For a reward that is constant the advantages are 0, and what is left is the bonus."""
     policy = tricks.policy()
     batch = tricks.everything(policy, policy, policy)
     same = batch.with_(rewards=torch.ones_like(batch.rewards))
-    objective = PolicyGradient(Advantage(), entropy=Entropy(0.3))
+    objective = PolicyGradient(Advantage(), penalties=(EntropyBonus(0.3),))
     vocab = tricks.vocab_logp(policy)
     loss = tricks.loss(objective, vocab, objective.prepare(same))
     visited = -(vocab.exp() * vocab).sum(-1) * batch.mask

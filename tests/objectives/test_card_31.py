@@ -119,7 +119,7 @@ def test_c6_ppo_at_ratio_1_has_the_gradient_of_a2c(tricks):
     policy = tricks.policy()
     batch = tricks.everything(policy, policy, policy)
     ppo = method("ppo").objective.with_(advantage=GAE(whiten=False), value=ValueLoss(1.0, None))
-    a2c = method("a2c").objective.with_(entropy=None)
+    a2c = method("a2c").objective.with_(penalties=())
 
     def gradient(objective: PolicyGradient) -> Tensor:
         loss = tricks.loss(objective, tricks.vocab_logp(policy), objective.prepare(batch))

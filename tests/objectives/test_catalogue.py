@@ -276,12 +276,15 @@ def test_beta_is_replaced_wherever_a_method_has_one(name):
         assert changed.objective.with_(signal=None) == here.with_(signal=None)
     elif name == "self":
         assert made.with_beta(0.7) == replace(made, forward_kl=ForwardKL(0.7))
+    elif name == "rapo":
+        first, *rest = here.penalties
+        assert made.with_beta(0.7).objective == here.with_(penalties=(replace(first, beta=0.7), *rest))
     else:
         with pytest.raises(
             ValueError, match="beta must be given only for an objective with a KL penalty or a posterior"
         ):
             made.with_beta(0.7)
-    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "js_dpg", "self"):
+    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "js_dpg", "self", "rapo"):
         for beta in (0.0, -1.0, float("nan")):
             with pytest.raises(ValueError, match="beta must be > 0 and finite, got"):
                 made.with_beta(beta)

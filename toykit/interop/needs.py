@@ -18,8 +18,8 @@ def needs(given: Method) -> dict[str, str]:
     """What a method asks of the library around it: {kind: in words}.
 
     The kinds are critic, greedy, vocabulary, tokens, running, base, selection, shaping, reference (in the loss alone),
-    penalty (a reference in the reward) and prepared (log-probabilities, the reference's too, where advantages are
-    made).
+    penalty (a reference in the reward), penalties (further terms of the loss) and prepared (log-probabilities, the
+    reference's too, where advantages are made).
     """
     objective, found = given.objective, {}
     if objective.needs_critic:
@@ -27,8 +27,8 @@ def needs(given: Method) -> dict[str, str]:
     if objective.needs_greedy:
         found["greedy"] = "the reward of each prompt's greedy completion"
     if objective.needs_vocab:
-        why = "kl estimator 'exact'" if objective.needs_reference_vocab else "an entropy bonus"
-        found["vocabulary"] = f"log-probabilities of the whole vocabulary ({why})"
+        whose = ", ".join(type(term).__name__ for term in objective.penalties if term.needs_vocab)
+        found["vocabulary"] = f"log-probabilities of the whole vocabulary ({whose or 'kl estimator ' + repr('exact')})"
     if isinstance(objective.advantage, TokenReturns):
         found["tokens"] = "rewards of single tokens"
     if isinstance(objective.advantage, RunningMean):
@@ -43,6 +43,8 @@ def needs(given: Method) -> dict[str, str]:
         found["penalty"] = f"a KL penalty by the route {objective.kl.route!r}"
     elif objective.kl is not None:
         found["reference"] = "the reference's log-probabilities in the loss"
+    if objective.penalties:
+        found["penalties"] = "terms beside the surrogate (its penalties)"
     if objective.signal is not None:
         found["prepared"] = "the policy's and the reference's log-probabilities where advantages are made (its signal)"
     return found

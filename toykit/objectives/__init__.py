@@ -5,13 +5,14 @@ from toykit.objectives.aggregation import token_weights
 from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.catalogue import CATALOGUE, Method, method
 from toykit.objectives.clipping import Clip
+from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
-from toykit.objectives.entropy import Entropy
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
 from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
 from toykit.objectives.offline_values import CQL, ILQL, decoding_logits, expectile
+from toykit.objectives.penalties import EntropyBonus, Penalty
 from toykit.objectives.policy_gradient import PolicyGradient, Prepared, Signal, ValueLoss
 from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, SimPO
 from toykit.objectives.ratios import ratio
@@ -38,7 +39,7 @@ __all__ = [
     "BradleyTerry",
     "Clip",
     "Divergence",
-    "Entropy",
+    "EntropyBonus",
     "Filtered",
     "ForwardKL",
     "GreedyBaseline",
@@ -46,6 +47,8 @@ __all__ = [
     "Method",
     "MovingLogZ",
     "OfflineMethod",
+    "OnPolicyForwardKL",
+    "Penalty",
     "PolicyGradient",
     "Posterior",
     "Prepared",
@@ -56,10 +59,12 @@ __all__ = [
     "Signal",
     "SimPO",
     "Target",
+    "Tempering",
     "Tilted",
     "TokenReturns",
     "ValueLoss",
     "batch_log_z",
+    "covering",
     "decoding_logits",
     "divergence",
     "estimate",

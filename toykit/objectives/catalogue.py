@@ -9,10 +9,11 @@ from toykit._checks import one_of
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
 from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.clipping import Clip
+from toykit.objectives.coverage import OnPolicyForwardKL, Tempering
 from toykit.objectives.dpg import PseudoReward
-from toykit.objectives.entropy import Entropy
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
+from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
 from toykit.rewards import Shaping, SoftOverlong
@@ -29,7 +30,7 @@ class Method:
     forward_kl: ForwardKL | None = None
 
     def with_beta(self, beta: float) -> Method:
-        """The same method with `beta` in its KL penalty, its posterior target and its forward KL.
+        """The same method with `beta` in its KL penalties, its posterior target and its forward KL.
 
         Raises ValueError for beta <= 0, and where the method has none of them.
         """
@@ -38,6 +39,9 @@ class Method:
             changed = changed.with_(kl=replace(changed.kl, beta=beta))
         if isinstance(changed.signal, PseudoReward) and isinstance(changed.signal.target, Posterior):
             changed = changed.with_(signal=replace(changed.signal, target=Posterior(beta)))
+        if any(isinstance(term, OnPolicyForwardKL) for term in changed.penalties):
+            terms = (replace(t, beta=beta) if isinstance(t, OnPolicyForwardKL) else t for t in changed.penalties)
+            changed = changed.with_(penalties=tuple(terms))
         forward = None if self.forward_kl is None else replace(self.forward_kl, beta=beta)
         if changed is self.objective and forward is None:
             raise ValueError("beta must be given only for an objective with a KL penalty or a posterior target")
@@ -119,7 +123,10 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
     ),
     "a2c": lambda: Method(
         PolicyGradient(
-            GAE(whiten=False), aggregate="token_mean", value=ValueLoss(coef=1.0, clip=None), entropy=Entropy(0.01)
+            GAE(whiten=False),
+            aggregate="token_mean",
+            value=ValueLoss(coef=1.0, clip=None),
+            penalties=(EntropyBonus(0.01),),
         ),
         "Mnih et al. 2016, arXiv 1602.01783, with GAE (arXiv 1506.02438, eq. 16)",
     ),
@@ -142,6 +149,16 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
     ),
     "cot_ro_to_go": lambda: Method(
         PolicyGradient(TokenReturns()), "Sutton et al. 1999: rewards of single steps by their returns"
+    ),
+    "rapo": lambda: Method(
+        PolicyGradient(
+            Advantage("group", "group", eps=1e-4),
+            ratio="token",
+            clip=Clip(),
+            aggregate="sequence_mean",
+            penalties=(OnPolicyForwardKL(0.1, tempering=Tempering()), EntropyBonus(0.01)),
+        ),
+        "arXiv 2510.03865 (phi and the weights of its penalties are not published)",
     ),
 }
 

@@ -15,8 +15,8 @@ from toykit.objectives.aggregation import AGGREGATIONS, token_weights
 from toykit.objectives.baselines import RunningMean, TokenReturns, at_last_token
 from toykit.objectives.beta import beta_of
 from toykit.objectives.clipping import Clip
-from toykit.objectives.entropy import Entropy
 from toykit.objectives.kl import KL
+from toykit.objectives.penalties import Penalty
 from toykit.objectives.ratios import RATIOS, ratio
 from toykit.rollouts.batch import Rollouts
 
@@ -91,7 +91,7 @@ class PolicyGradient:
     aggregate   token_sum, token_mean, sequence_mean, constant_norm
     kl          None, or a penalty with its estimator and route
     value       the critic's loss, with advantage=GAE(...) and only then
-    entropy     None, or a bonus for the entropy of each next token
+    penalties   further terms on each token, aggregated as the surrogate: OnPolicyForwardKL, EntropyBonus
     """
 
     advantage: Advantage | GAE | GreedyBaseline | RunningMean | TokenReturns = field(default_factory=Advantage)
@@ -101,7 +101,7 @@ class PolicyGradient:
     kl: KL | None = None
     signal: Signal | None = None
     value: ValueLoss | None = None
-    entropy: Entropy | None = None
+    penalties: tuple[Penalty, ...] = ()
 
     def __post_init__(self) -> None:
         one_of("ratio", self.ratio, RATIOS)
@@ -115,15 +115,16 @@ class PolicyGradient:
 
     @property
     def needs_reference(self) -> bool:
-        return self.kl is not None or self.signal is not None
+        return self.kl is not None or self.signal is not None or any(p.needs_reference for p in self.penalties)
 
     @property
     def needs_vocab(self) -> bool:
-        return self.entropy is not None or self.needs_reference_vocab
+        return self.needs_reference_vocab or any(p.needs_vocab for p in self.penalties)
 
     @property
     def needs_reference_vocab(self) -> bool:
-        return self.kl is not None and self.kl.estimator == "exact"
+        exact = self.kl is not None and self.kl.estimator == "exact"
+        return exact or any(p.needs_vocab and p.needs_reference for p in self.penalties)
 
     @property
     def needs_critic(self) -> bool:
@@ -163,6 +164,8 @@ class PolicyGradient:
                 advantages = advantages - penalty.sum(-1, keepdim=True) * rollouts.mask
             finite("advantages", advantages, rollouts.prompt_ids if rollouts.prompt_ids.dim() == 1 else None)
             weights = _weights(self.aggregate, rollouts)
+            for term in self.penalties:
+                rollouts = rollouts.with_(extras=term.prepare(rollouts))
         return Prepared(rollouts, advantages, weights, self.aggregate, returns)
 
     def loss(
@@ -171,7 +174,7 @@ class PolicyGradient:
         """(loss [...], figures) of the current policy's log-probabilities logp [..., B, G, T], to be minimised.
 
         The figures are detached and, like the loss, add up over the pieces of a batch. vocab_logp [..., B, G, T, V] is
-        needed by kl estimator "exact", values [..., B, G, T] by a critic's loss.
+        needed by kl estimator "exact" and an entropy bonus, values [..., B, G, T] by a critic's loss.
         """
         batch, advantages = prepared.rollouts, prepared.advantages
         figures: dict[str, Tensor] = {}
@@ -190,9 +193,10 @@ class PolicyGradient:
             ref_vocab = batch.extras.get("ref_vocab_logp")
             estimate = self.kl.per_token(logp, batch.ref_logp, batch.mask, vocab_logp, ref_vocab)
             per_token = per_token + beta_of(self.kl.beta, batch)[..., None] * estimate
-        if self.entropy is not None:
-            assert vocab_logp is not None
-            per_token = per_token - self.entropy.per_token(vocab_logp, batch.mask)
+        for term in self.penalties:
+            more, found = term(logp, batch, vocab_logp)
+            per_token = per_token + more
+            figures |= {name: (prepared.token_weights * value).sum(_BATCH) for name, value in found.items()}
         if self.value is not None:
             assert values is not None and prepared.returns is not None
             error = self.value(values, batch.extras["values"], prepared.returns)
