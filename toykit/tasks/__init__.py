@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from toykit._checks import one_of
+from toykit.tasks.alternating import AlternatingSum
 from toykit.tasks.arithmetic import Arithmetic
 from toykit.tasks.bandit import Bandit, TreeTask, kl_bayes_tree, random_bandit, tricks_tree
 from toykit.tasks.base import Prompts, Task, Vocab, split_of, texts
@@ -25,6 +26,7 @@ __all__ = [
     "FORBIDDEN",
     "LEAF",
     "NAMES",
+    "AlternatingSum",
     "Arithmetic",
     "Bandit",
     "ChainSum",
@@ -68,6 +70,7 @@ def _tree(seed: int = 0) -> TreeTask:
 
 
 _TASKS: dict[str, Callable[..., Task]] = {
+    "alternating_sum": AlternatingSum,
     "arithmetic": Arithmetic,
     "bandit": _bandit,
     "chain_sum": ChainSum,
