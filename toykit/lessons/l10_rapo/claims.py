@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from decimal import Decimal
 from functools import partial
 from itertools import pairwise
@@ -81,7 +81,7 @@ def c3a(results: Results) -> Evidence:
     return Evidence(found["error"] <= 1e-12 and found["least"] >= -1e-15, found, "0, >= 0", tolerance=1e-12)
 
 
-def apart(first: list[float], second: tuple[float, ...] | list[float]) -> float:
+def apart(first: Sequence[float], second: Sequence[float]) -> float:
     return max(abs(a - b) for a, b in zip(first, second, strict=True))
 
 

@@ -146,7 +146,7 @@ def flow(alpha: float = ALPHA, long: int = 10_000, short: int = 2_000) -> Result
         return torch.stack([with_reverse, flat * (REWARDS - flat[:, -1:]) + alpha * (hat - flat)])
 
     both = log_ref.expand(2, -1, -1)
-    paths = {}
+    paths: dict[str, Tensor] = {}
     for names, gradient, steps in (
         (("forward", "literal"), towards_fixed, long),
         (("reverse", "tempered"), towards_others, short),
