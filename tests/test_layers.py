@@ -21,6 +21,7 @@ ORDER = (
     "diagnostics",
     "control",
     "plots",
+    "audit",
     "exercises",
     "lessons",
     "notebook",

@@ -22,6 +22,7 @@ _MODULES = (
     "diagnostics",
     "control",
     "plots",
+    "audit",
     "exercises",
     "lessons",
     "notebook",

@@ -1,0 +1,61 @@
+"""The ten planted bugs are named, their right twins are not, nor are the methods of the catalogue."""
+
+import pytest
+
+from toykit.audit import PLANTED, audit
+from toykit.audit.findings import VERDICTS
+
+RIGHT = {right.__name__: right for _, right in PLANTED.values()}
+
+
+def test_ten_bugs_are_planted():
+    assert len(PLANTED) == 10
+    assert all(wrong is not right for wrong, right in PLANTED.values())
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_the_planted_bug_is_named_and_nothing_else(bug):
+    found = audit(PLANTED[bug][0])
+    assert [one.bug for one in found.diagnosis] == [bug]
+    (one,) = found.diagnosis
+    assert one.evidence and one.problem
+    assert all(p.verdict in VERDICTS and p.detail for p in found.properties)
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_its_right_twin_is_clean(name):
+    assert audit(RIGHT[name]).diagnosis == ()
+
+
+BIASES = {  # what each is biased in, by theme; off policy all are, as nothing here corrects for whole completions
+    "reinforce": set(),
+    "rloo": set(),
+    "kl_rl": set(),
+    "remax": set(),
+    "dr_grpo": {"groups.scale"},
+    "grpo": {"direction.objective", "direction.kl.token", "difficulty.weight", "lengths.weight.correct"},
+    "dapo": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},
+    "gspo": {"direction.objective", "difficulty.weight", "lengths.weight.correct"},
+    "ppo": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},
+    "lite_ppo": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},
+    "dpg": {"direction.objective", "direction.kl.token", "difficulty.weight"},
+}
+CLAIMS = (
+    "direction.objective",
+    "direction.kl.token",
+    "groups.scale",
+    "difficulty.weight",
+    "lengths.weight.correct",
+    "interference.batch",
+)
+
+
+@pytest.mark.parametrize("name", BIASES)
+def test_a_method_of_the_catalogue_is_biased_and_not_wrong(name):
+    found = audit(name)
+    assert found.diagnosis == ()
+    assert "fault" not in {p.verdict for p in found.properties}
+    biased = {p.name for p in found.properties if p.verdict == "biased"}
+    assert biased >= BIASES[name]
+    unbiased = set(CLAIMS) - BIASES[name] - {"groups.scale"}
+    assert not biased & unbiased

@@ -1,0 +1,129 @@
+"""toykit's own objectives as audited functions: the tensors become `Rollouts`, which are prepared and scored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toykit.audit.measure import Groups
+from toykit.audit.objective import Objective
+from toykit.audit.problems import Problem
+from toykit.exact import greedy_leaf
+from toykit.objectives import Method, MovingLogZ, PolicyGradient, PseudoReward, batch_log_z
+from toykit.rollouts import Rollouts
+
+TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask")
+
+
+def from_method(given: Method | PolicyGradient | Any, name: str) -> Objective:
+    """A method of the catalogue, or an objective alone, as an audited objective.
+
+    What a critic and greedy decoding would supply is exact: the behaviour policy's values at each prefix, the reward of
+    its greedy completion; a moving Z stands at its true value. Raises ValueError for an objective that needs the
+    log-probabilities of the whole vocabulary, or has no `prepare` and `loss`.
+    """
+    objective = getattr(given, "objective", given)
+    if not (hasattr(objective, "prepare") and hasattr(objective, "loss")):
+        raise ValueError(f"{name} must have prepare and loss to be audited, got {type(objective).__name__}")
+    if getattr(objective, "needs_vocab", False):
+        raise ValueError(f"{name} must do without vocab_logp to be audited: its KL is the sum over the vocabulary")
+
+    def loss(groups: Groups, mask: Tensor, logp: Tensor, **given: Tensor) -> Tensor:
+        made = rollouts(groups, mask, **given)
+        prepared = _known_z(objective, groups.problem).prepare(made)
+        options = {"values": made.extras["values"]} if getattr(objective, "needs_critic", False) else {}
+        return objective.loss(logp, prepared, **options)[0]
+
+    taken = TAKEN if getattr(objective, "needs_reference", True) else tuple(n for n in TAKEN if n != "ref_logp")
+    if getattr(objective, "ratio", None) == "none":
+        taken = tuple(n for n in taken if n != "old_logp")
+    return Objective(name, loss, taken, batched=True, wants_groups=True, notes=_left_out(given))
+
+
+def rollouts(
+    groups: Groups,
+    mask: Tensor,
+    rewards: Tensor,
+    old_logp: Tensor | None = None,
+    ref_logp: Tensor | None = None,
+) -> Rollouts:
+    """A batch for each group, of tensors [M, B, G, ...]."""
+    p = groups.problem
+    m, b, g = groups.index.shape
+    completions = torch.nn.functional.pad(p.tree.tokens, (0, p.padding))[groups.index]
+    old = groups.of(p.tokens("old_logp")) if old_logp is None else old_logp
+    extras = {"values": groups.of(_values(p)), "greedy_rewards": _greedy(p)[:, None].expand(m, b, g)}
+    return Rollouts(
+        prompts=torch.zeros(m, b, 1, dtype=torch.int64),
+        prompt_mask=torch.ones(m, b, 1, dtype=torch.bool),
+        prompt_ids=torch.arange(b).expand(m, b),
+        completions=completions,
+        mask=mask,
+        old_logp=old.masked_fill(~mask, 0.0),
+        rewards=rewards,
+        weights=torch.full_like(rewards, 1 / g),
+        ref_logp=None if ref_logp is None else ref_logp.masked_fill(~mask, 0.0),
+        horizon=p.tree.horizon,
+        extras={k: v.to(rewards.dtype) for k, v in extras.items()},
+    )
+
+
+def _values(p: Problem) -> Tensor:
+    """The behaviour policy's expected reward [B, L, T] at the prefix before each token."""
+    n = p.tree.child.shape[0]
+    mass, value = (torch.zeros(len(p.rewards), n, dtype=torch.float64) for _ in range(2))
+    nodes, mask = p.tree.nodes, p.tree.mask
+    law = p.behaviour_law[..., None].expand(-1, -1, mask.shape[1])
+    mass.index_add_(1, nodes[mask], law[:, mask])
+    value.index_add_(1, nodes[mask], (law * p.rewards[..., None])[:, mask])
+    found = (value / mass)[:, nodes].masked_fill(~mask, 0.0)
+    return torch.nn.functional.pad(found, (0, p.padding))
+
+
+def _greedy(p: Problem) -> Tensor:
+    """The reward [B] of the behaviour policy's greedy completion."""
+    return p.rewards.gather(-1, greedy_leaf(p.tree, p.behaviour)[:, None])[:, 0]
+
+
+@dataclass(frozen=True)
+class _Known:
+    """log Z [B] in the place of a moving average of it."""
+
+    log_z: Tensor
+
+    def __call__(self, prompt_ids: Tensor, batch: Tensor) -> Tensor:
+        return self.log_z.to(batch)[prompt_ids]
+
+
+def _known_z(objective: Any, p: Problem) -> Any:
+    """The objective with the true Z of each prompt in the place of a moving one."""
+    signal = getattr(objective, "signal", None)
+    if not isinstance(signal, PseudoReward) or signal.log_z is None:
+        return objective
+    b, leaves = p.rewards.shape
+    every = Groups(p, torch.arange(leaves).expand(1, b, leaves), torch.ones(1))
+    mask = p.mask.expand(1, b, -1, -1)
+    ref, old = (every.of(p.tokens(name)) for name in ("ref_logp", "old_logp"))
+    made = rollouts(every, mask, p.rewards[None], old, ref)
+    log_z = batch_log_z(signal.target(made), made.old_logp.sum(-1), p.behaviour_law[None])[0]
+    return objective.with_(signal=replace(signal, log_z=_Known(log_z)))  # type: ignore[arg-type]
+
+
+def _left_out(given: Any) -> tuple[str, ...]:
+    """What of a method is not in the audited loss, in words."""
+    notes = []
+    if getattr(given, "selection", None) is not None:
+        notes.append(f"without its selection of prompts ({given.selection})")
+    if getattr(given, "shaping", None) is not None:
+        notes.append("without its reward shaping")
+    if getattr(given, "forward_kl", None) is not None:
+        notes.append("without its forward KL, which is taken on completions of the base policy")
+    objective = getattr(given, "objective", given)
+    if getattr(objective, "needs_critic", False):
+        notes.append("its critic is exact")
+    if isinstance(getattr(getattr(objective, "signal", None), "log_z", None), MovingLogZ):
+        notes.append("its moving Z stands at the true Z")
+    return tuple(notes)

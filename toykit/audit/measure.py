@@ -1,0 +1,219 @@
+"""The one measuring device: the exact expected gradient of a loss, by enumeration of every group."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from toykit.audit.objective import Objective
+from toykit.audit.problems import Problem, problem
+from toykit.exact import enumerate_groups
+
+MOST_GROUPS = 20_000
+
+
+class Failure(Exception):
+    """The loss did something that no loss should: raised an error, gave a NaN, ... `kind` names it."""
+
+    def __init__(self, kind: str, words: str, where: str = "") -> None:
+        super().__init__(words)
+        self.kind, self.words, self.where = kind, words, where
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups `index` int64 [M, B, G] of leaves of a problem's tree, and their probabilities `weight` [M]."""
+
+    problem: Problem
+    index: Tensor
+    weight: Tensor
+
+    def of(self, table: Tensor) -> Tensor:
+        """What a table [B, L, ...] holds for the members, [M, B, G, ...]."""
+        rows = torch.arange(table.shape[0])[:, None]
+        return table[rows, self.index]
+
+    def inputs(self) -> dict[str, Tensor]:
+        """The tensors of the common signature, with a leading axis of groups."""
+        found = {name: self.of(self.problem.tokens(name)) for name in ("logp", "old_logp", "ref_logp")}
+        rewards = self.of(self.problem.rewards)
+        g = rewards.shape[-1]
+        mask = self.problem.mask[self.index]
+        return found | {"rewards": rewards, "advantages": others(rewards) if g > 1 else rewards, "mask": mask}
+
+
+def others(rewards: Tensor) -> Tensor:
+    """Rewards [..., G] minus the mean of the group's others: an advantage without bias."""
+    return (rewards - rewards.mean(-1, keepdim=True)) * (rewards.shape[-1] / (rewards.shape[-1] - 1))
+
+
+def all_groups(given: Problem, ordered: bool) -> Groups:
+    """Every group of every prompt, jointly; multisets with their number of orders unless `ordered`."""
+    log_law = given.behaviour_law.log()
+    b, leaves = log_law.shape
+    if ordered:
+        index, log_weight = enumerate_groups(log_law, given.group_size)
+    else:
+        index = torch.combinations(torch.arange(leaves), given.group_size, with_replacement=True)
+        counts = torch.nn.functional.one_hot(index, leaves).sum(-2).double()
+        orders = math.lgamma(given.group_size + 1) - torch.lgamma(counts + 1).sum(-1)
+        log_weight = log_law[:, index].sum(-1) + orders
+    if len(index) ** b > MOST_GROUPS:
+        raise ValueError(f"group_size must give at most {MOST_GROUPS} groups, got {len(index) ** b} in {given.name}")
+    joint = torch.cartesian_prod(*[torch.arange(len(index))] * b).view(-1, b)
+    weight = reduce(torch.mul, (log_weight[i, joint[:, i]].exp() for i in range(b)))
+    return Groups(given, index[joint], weight)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a loss does to every group: its value `loss` [M] and `pull` [M, B, G, T], its derivative in each logp."""
+
+    groups: Groups
+    loss: Tensor
+    pull: Tensor
+
+    @property
+    def problem(self) -> Problem:
+        return self.groups.problem
+
+    @cached_property
+    def push(self) -> Tensor:
+        """-E[pull] summed over where a completion's token stands, [B, L, T]: what the expected update adds up to."""
+        table = torch.zeros(*self.problem.rewards.shape, self.pull.shape[-1], dtype=self.pull.dtype)
+        weighted = -self.groups.weight[:, None, None, None] * self.pull
+        for i in range(table.shape[0]):
+            table[i].index_add_(0, self.groups.index[:, i].flatten(), weighted[:, i].flatten(0, 1))
+        return table
+
+    @cached_property
+    def gradient(self) -> Tensor:
+        """The expected update [B, N, V] of the node logits under one step of gradient descent of rate 1."""
+        return to_logits(self.problem, self.push)
+
+    @cached_property
+    def each(self) -> Tensor:
+        """The update [M, B, N, V] of each group."""
+        m = self.pull.shape[0]
+        table = torch.zeros(m, *self.problem.rewards.shape, self.pull.shape[-1], dtype=self.pull.dtype)
+        for i in range(table.shape[1]):
+            at = torch.arange(m)[:, None].expand_as(self.groups.index[:, i])
+            table[:, i].index_put_((at, self.groups.index[:, i]), -self.pull[:, i], accumulate=True)
+        return to_logits(self.problem, table)
+
+    @cached_property
+    def variance(self) -> float:
+        """The trace of the covariance of one group's update."""
+        away = (self.each - self.gradient).flatten(1).square().sum(-1)
+        return float((self.groups.weight * away).sum())
+
+    @property
+    def coefficient(self) -> Tensor:
+        """The push on each token of a completion when it is drawn, [B, L, T], like an advantage: push / probability."""
+        return self.push / self.problem.behaviour_law[..., None]
+
+
+def to_logits(given: Problem, push: Tensor) -> Tensor:
+    """The node-logit update [..., B, N, V] of pushes [..., B, L, T] on log-probabilities."""
+    places, mask = given.tree.places[given.tree.mask], given.mask
+    table = push.new_zeros(*push.shape[:-2], given.prob.shape[-2] * given.prob.shape[-1])
+    table = table.index_add(-1, places, push[..., mask]).unflatten(-1, tuple(given.prob.shape[-2:]))
+    return table - given.prob * table.sum(-1, keepdim=True)
+
+
+@dataclass
+class Probe:
+    """An objective and everything that was measured of it so far, by the problem's name."""
+
+    objective: Objective
+    ordered: bool = False
+    mapped: bool | None = None  # whether a function for one batch goes through vmap; found out at the first call
+    _seen: dict[str, Measured] = field(default_factory=dict)
+
+    def on(self, name: str | Problem) -> Measured:
+        """The measurement on a problem; raises Failure where the loss fails."""
+        given = problem(name) if isinstance(name, str) else name
+        if not isinstance(name, str):
+            return self._measure(given)
+        if name not in self._seen:
+            self._seen[name] = self._measure(given)
+        return self._seen[name]
+
+    def takes(self, *names: str) -> bool:
+        """Whether the objective takes any of these inputs."""
+        return bool(set(names) & set(self.objective.takes))
+
+    def _measure(self, given: Problem) -> Measured:
+        groups = all_groups(given, self.ordered)
+        loss, pull = self.call(groups.inputs(), groups)
+        return Measured(groups, loss, pull)
+
+    def call(self, inputs: Mapping[str, Tensor], groups: Groups) -> tuple[Tensor, Tensor]:
+        """(loss [M], pull [M, B, G, T]) for given tensors; raises Failure where either is not finite or missing."""
+        where = groups.problem.name
+        logp = inputs["logp"].detach().requires_grad_()
+        loss = self._loss({**inputs, "logp": logp}, groups)
+        if not bool(loss.isfinite().all()):
+            raise Failure("not finite", f"the loss is {loss[~loss.isfinite()][0].item()}", where)
+        if not loss.requires_grad:
+            raise Failure("no gradient", "no gradient reaches logp: the loss does not depend on it", where)
+        (pull,) = torch.autograd.grad(loss.sum(), logp, allow_unused=True)
+        if pull is None:
+            raise Failure("no gradient", "no gradient reaches logp: the loss does not depend on it", where)
+        if not bool(pull.isfinite().all()):
+            raise Failure("not finite", f"the gradient is {pull[~pull.isfinite()][0].item()}", where)
+        return loss.detach(), pull
+
+    def _loss(self, inputs: Mapping[str, Tensor], groups: Groups) -> Tensor:
+        given: dict[str, Any] = {k: v for k, v in inputs.items() if k in self.objective.takes}
+        fn, where = self.objective.fn, groups.problem.name
+        if self.objective.wants_groups:
+            given["groups"] = groups
+        if self.objective.batched:
+            return _said(fn, given, where)
+        if self.mapped is None:
+            self.mapped = _can_map(fn, given)
+        if self.mapped:
+            return _said(_mapped(fn), given, where)
+        return torch.stack([_scalar(fn, {k: v[i] for k, v in given.items()}, where) for i in range(len(groups.weight))])
+
+
+def _can_map(fn: Callable[..., Any], given: Mapping[str, Tensor]) -> bool:
+    """Whether torch.func.vmap gives what calls one by one give."""
+    first = {k: v[:3] for k, v in given.items()}
+    try:
+        together = _said(_mapped(fn), first, "")
+        alone = torch.stack([_said(fn, {k: v[i] for k, v in first.items()}, "") for i in range(len(first["logp"]))])
+        return bool(torch.allclose(together, alone, equal_nan=True)) and alone.dim() == 1
+    except Exception:
+        return False  # whatever it is: a call without vmap will tell
+
+
+def _mapped(fn: Callable[..., Any]) -> Callable[..., Any]:
+    whole = torch.func.vmap(lambda given: fn(**given))
+    return lambda **given: whole(given)
+
+
+def _said(fn: Callable[..., Any], given: Mapping[str, Any], where: str) -> Tensor:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a standard deviation of one, which comes out as NaN, is found anyway
+            return fn(**given)
+    except Exception as error:
+        raise Failure("raised", f"it raised {type(error).__name__}: {' '.join(str(error).split())}", where) from error
+
+
+def _scalar(fn: Callable[..., Any], given: Mapping[str, Any], where: str) -> Tensor:
+    value = _said(fn, given, where)
+    if not isinstance(value, Tensor):
+        raise Failure("not a scalar", f"it returned {type(value).__name__}, not a tensor", where)
+    if value.dim():
+        raise Failure("not a scalar", f"it returned a tensor of shape {list(value.shape)}, not a scalar", where)
+    return value
