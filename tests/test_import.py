@@ -74,3 +74,8 @@ def test_an_unknown_name_cannot_be_imported():
 
 def test_the_version_is_the_projects():
     assert toykit.__version__ == tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+
+
+def test_an_audit_of_toykits_own_loads_no_transformers():
+    loaded = loaded_by("from toykit.audit import audit; audit('grpo')")
+    assert loaded.isdisjoint(("transformers", "trl", "accelerate", "datasets", "verl", "matplotlib.pyplot"))

@@ -11,7 +11,7 @@ from toykit.audit.problems import problem
 from toykit.exact import group_weight
 
 GRID = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
-SIZE = 4
+SIZE = 8
 CLOSE = 1e-3  # relative difference of curves that are called the same: an eps in a denominator makes 1e-5
 
 P = torch.tensor(GRID, dtype=torch.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -43,17 +43,21 @@ def _difficulty(ax: Axes, known: Row) -> None:
     row = known["difficulty.weight"]
     ax.plot(row["p"], row["weight"], color=BLUE, marker="o", label="measured")
     ax.plot(row["p"], row["curves"]["1: the gradient of E[r]"], color=GREY, linestyle="--", label="constant")
-    ax.set(title="Weight of a prompt", xlabel="its success probability p", ylim=(0, None))
+    ax.set(title="Weight of a prompt", xlabel="its success probability p")
+    _from_zero(ax, row["weight"])
     ax.legend()
 
 
 def _lengths(ax: Axes, known: Row) -> None:
+    seen: list[float] = []
     for kind, color, marker, line in (("correct", BLUE, "o", "-"), ("wrong", VERMILION, "s", "--")):
         weight = known[f"lengths.weight.{kind}"]["weight"]
         pairs = [(int(n), w) for n, w in weight.items() if w is not None]
         ax.plot([n for n, _ in pairs], [w for _, w in pairs], color=color, marker=marker, linestyle=line, label=kind)
+        seen += [w for _, w in pairs]
     ax.axhline(1, color=GREY, linestyle=":", linewidth=1.2)
-    ax.set(title="Push on a token, by length", xlabel="tokens of its completion", xticks=[1, 2, 3], ylim=(0, None))
+    ax.set(title="Push on a token, by length", xlabel="tokens of its completion", xticks=[1, 2, 3])
+    _from_zero(ax, seen)
     ax.legend()
 
 
@@ -69,15 +73,19 @@ def _growth(ax: Axes, known: Row) -> None:
 def _scale(ax: Axes, known: Row) -> None:
     row = {int(g): c for g, c in known["groups.scale"].items()}
     ax.plot(list(row), list(row.values()), color=BLUE, marker="o")
-    ax.set(title="Size of the update", xlabel="group size G", ylabel="times the gradient of E[r]", ylim=(0, None))
+    ax.set(title="Size of the update", xlabel="group size G", ylabel="times the gradient of E[r]")
+    _from_zero(ax, row.values())
 
 
 def _clip(ax: Axes, known: Row) -> None:
     row = known["offpolicy.clip"]
     for kind, color, line in (("right", BLUE, "-"), ("wrong", VERMILION, "--")):
-        ax.plot(row["ratio"], row[kind], color=color, linestyle=line, label=f"a {kind} completion")
+        pairs = [(x, y) for x, y in zip(row["ratio"], row[kind], strict=True) if 0.24 < x < 4.1]
+        ax.plot([x for x, _ in pairs], [y for _, y in pairs], color=color, linestyle=line, label=f"a {kind} completion")
     ax.axvline(1, color=GREY, linestyle=":", linewidth=1.2)
     ax.set(title="Push, by the ratio to the old policy", xlabel="ratio", xscale="log")
+    ax.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
+    ax.minorticks_off()
     ax.legend()
 
 
@@ -85,8 +93,16 @@ def _offpolicy(ax: Axes, known: Row) -> None:
     row = known["offpolicy.bias"]
     ax.plot(row["age"], row["bias"], color=BLUE, marker="o", label="bias, relative")
     ax.plot(row["age"], row["variance"], color=ORANGE, marker="s", linestyle="--", label="variance, times")
-    ax.set(title="On old completions", xlabel="steps old", ylim=(0, None))
+    ax.set(title="On old completions", xlabel="steps old")
+    _from_zero(ax, [*row["bias"], *row["variance"]])
     ax.legend()
+
+
+def _from_zero(ax: Axes, values: Collection[float]) -> None:
+    """Limits that hold 0 and all values, with some room."""
+    low, high = min(0.0, *values), max(0.0, *values)
+    room = 0.08 * (high - low or 1.0)
+    ax.set_ylim(low - room * (low < 0), high + room)
 
 
 PANELS: tuple[tuple[tuple[str, ...], Callable[[Axes, Row], None]], ...] = (
