@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from math import log
+from threading import Barrier
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 from transformers.generation.logits_process import (
     MinPLogitsWarper,
     TopKLogitsWarper,
@@ -19,7 +23,7 @@ from toykit.objectives import method
 from toykit.policies import GPT, Combined, GPTConfig, TabularLM
 from toykit.policies.gpt import GPTCursor
 from toykit.rollouts import Enumerated, Sampled, Sampling, Share, node_logps, outputs, sample, token_logps
-from toykit.rollouts.sampling import draw
+from toykit.rollouts.sampling import Drawn, draw, tokens_between_looks
 from toykit.tasks import ChainSum, Operator
 from toykit.training import TrainConfig, Trainer
 
@@ -246,3 +250,74 @@ def test_a_table_is_sampled_with_cuts_too():
     made = Sampled(50, top_k=1)(policy, task, task.prompts(), seeded())
     assert (made.extras["law_logp"].masked_select(made.mask) <= 0).all()
     assert made.mask.any()
+
+
+def look_every(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("toykit.rollouts.sampling.tokens_between_looks", lambda device: n)
+
+
+@pytest.mark.parametrize("every", [3, 8, 100])
+@pytest.mark.parametrize("crowded", [0.0, 0.75])
+def test_late_looks_are_few_and_change_nothing(every: int, crowded: float, monkeypatch: pytest.MonkeyPatch):
+    """Neither what is drawn nor how long the batch is, nor which random numbers are next."""
+    monkeypatch.setattr("toykit.rollouts.sampling.CROWDED", crowded)
+    policy, found = gpt(scale=3, dtype=torch.float64), []
+    for n in (1, every):
+        look_every(n, monkeypatch)
+        generator, asked = seeded(), []
+        share = Share(anyone=lambda mine: asked.append(mine) or mine)  # noqa: B023 (used within the turn)
+        found.append((sample(policy, CHAIN.prompts(), 6, 40, (11, 7, 3), generator, share=share), asked, generator))
+    (drawn, asked, generator), (late, fewer, same) = found
+    length = drawn.tokens.shape[-1]
+    assert torch.equal(drawn.tokens, late.tokens) and torch.equal(drawn.mask, late.mask) and 8 < length < 40
+    assert torch.equal(drawn.logp, late.logp) if crowded == 0 else torch.allclose(drawn.logp, late.logp, atol=1e-12)
+    assert torch.equal(generator.get_state(), same.get_state())
+    assert len(asked) == length and len(fewer) <= -(-length // every) + min(every, 40) - 1
+
+
+def test_on_the_cpu_each_token_is_looked_at_and_elsewhere_every_eighth():
+    assert [tokens_between_looks(torch.device(name)) for name in ("cpu", "cuda", "cuda:1")] == [1, 8, 8]
+
+
+def test_shares_that_look_late_end_at_the_same_token(monkeypatch: pytest.MonkeyPatch):
+    policy, prompts, said, both = gpt(scale=3, dtype=torch.float64), CHAIN.prompts(), [False, False], Barrier(2)
+    whole = sample(policy, prompts, 4, 40, (11, 7, 3), seeded())
+    look_every(5, monkeypatch)
+
+    def anyone(rank: int, mine: bool) -> bool:
+        said[rank] = mine
+        both.wait(60)
+        answer = any(said)
+        both.wait(60)
+        return answer
+
+    def part(rank: int) -> Drawn:
+        return sample(policy, prompts, 4, 40, (11, 7, 3), seeded(), share=Share(rank, 2, partial(anyone, rank)))
+
+    with ThreadPoolExecutor(2) as pool:
+        parts = list(pool.map(part, (0, 1)))
+    for name in ("tokens", "mask"):
+        assert torch.equal(torch.cat([getattr(x, name) for x in parts]), getattr(whole, name))
+
+
+def test_a_token_waits_for_nothing_but_looks(monkeypatch: pytest.MonkeyPatch):
+    """With cuts, several models and finished completions: what is asked of tensors is asked for the last time."""
+    both = Combined([gpt(), gpt(scale=3)], (1.5, -0.5))
+    how = Sampling(0.7, top_k=9, top_p=0.9, allowed=tuple(range(12)))
+    look_every(8, monkeypatch)
+    asked = []
+    for horizon in (9, 40):
+        with Asked() as mode:
+            sample(both, CHAIN.prompts(), 6, horizon, (11,), seeded(), how)
+        asked.append(mode.n)
+    assert asked[1] - asked[0] <= 4  # the sequences that are dropped after looks
+
+
+class Asked(TorchDispatchMode):
+    """Counts what a device would be waited for: numbers of tensors, and shapes that depend on them."""
+
+    n = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.n += func.overloadpacket.__name__ in ("_local_scalar_dense", "nonzero", "is_nonzero", "equal")
+        return func(*args, **(kwargs or {}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -47,11 +48,11 @@ class Combined(nn.Module):
 
     def combine(self, logits: Sequence[Tensor]) -> Tensor:
         """The combined law's log-probabilities [..., V] from each policy's logits [..., V]."""
-        logps = torch.stack([x.to(torch.promote_types(x.dtype, torch.float32)).log_softmax(-1) for x in logits])
-        weights = torch.tensor(self.weights, dtype=logps.dtype, device=logps.device)
+        logps = [x.to(torch.promote_types(x.dtype, torch.float32)).log_softmax(-1) for x in logits]
+        weighed = zip(self.weights, logps, strict=True)
         if self.kind == "probabilities":
-            return (logps + weights.log().view(-1, *[1] * (logps.dim() - 1))).logsumexp(0)
-        return torch.tensordot(weights, logps, 1).log_softmax(-1)
+            return torch.stack([logp + math.log(w) for w, logp in weighed if w]).logsumexp(0)
+        return torch.stack([w * logp for w, logp in weighed]).sum(0).log_softmax(-1)
 
     def cursor(self, tokens: Tensor, mask: Tensor, room: int) -> CombinedCursor:
         return CombinedCursor(self, [cursor(p, tokens, mask, room) for p in self.policies])

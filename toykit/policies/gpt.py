@@ -249,6 +249,7 @@ class GPTCursor:
         shape = (n, config.heads, width, room_for)
         self.keys = [like.new_zeros(shape) for _ in policy.blocks]
         self.values = [k.new_zeros(k.mT.shape) for k in self.keys]
+        self.at = torch.tensor([length], device=tokens.device)  # where the next token goes, known to the device
         known = mask.bool() if self.padded else mask.new_ones(1, length, dtype=torch.bool)
         self.unseen = like.new_full((len(known), room_for), -torch.inf)
         self.unseen[:, :length].masked_fill_(known, 0.0)
@@ -276,12 +277,11 @@ class GPTCursor:
 
     @torch.inference_mode()
     def append(self, tokens: Tensor) -> None:
-        at = torch.tensor([self.filled], device=tokens.device)
         end = self.unseen.shape[1] if self.fixed_shapes else (self.filled // LANES + 1) * LANES
         config, embedding, norm = self.policy.config, self.policy.embedding.weight, self.policy.norm
         cache = (self.keys, self.values, self.unseen)
-        self.logits = self.policy.decode(tokens, at, self.later, end, cache, self.weights, embedding, norm, config)
-        self.filled += 1
+        self.logits = self.policy.decode(tokens, self.at, self.later, end, cache, self.weights, embedding, norm, config)
+        self.filled, self.at = self.filled + 1, self.at + 1
 
     @torch.inference_mode()
     def pick(self, rows: Tensor) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -16,6 +17,7 @@ from toykit.tasks.base import Prompts
 
 CROWDED = 0.75  # finished sequences are dropped when no more than this share of the rows is unfinished
 NUMBERS = 2**17  # random numbers that are made at once
+EVERY = 8  # tokens between looks for finished sequences on a device that a look waits for
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,7 @@ class Sampling:
         if self.allowed is not None:
             if max(self.allowed) >= logp.shape[-1]:
                 raise ValueError(f"allowed must be token ids below {logp.shape[-1]}, got {max(self.allowed)}")
-            kept = torch.zeros(logp.shape[-1], dtype=torch.bool, device=logp.device)
-            kept[list(self.allowed)] = True
-            logp = logp.masked_fill(~kept, -torch.inf)
+            logp = logp.masked_fill(_all_but(self.allowed, logp.shape[-1], logp.device), -torch.inf)
         if self.top_k is not None and self.top_k < logp.shape[-1]:
             least = logp.topk(self.top_k, -1).values[:, -1:]
             logp = logp.masked_fill(logp < least, -torch.inf)
@@ -83,7 +83,8 @@ PLAIN = Sampling()
 class Share:
     """Which part of a batch is made here: that of process `rank` of `world`; the whole of it by default.
 
-    `anyone` is told once a token whether a sequence of this part is unfinished, and says whether one of any part is.
+    `anyone` is told whether a sequence of this part was unfinished after a token, and says whether one of any part was;
+    it is asked of the same tokens in every process, at most once of each.
     """
 
     rank: int = 0
@@ -141,9 +142,12 @@ def sample(
     tokens = torch.zeros(n, horizon, dtype=torch.int64, device=device)
     logits = at.logits
     logps = [torch.zeros(n, horizon, dtype=_precise(logits), device=device) for _ in range(1 + how.cuts)]
-    noise = _noise(generator, (horizon, whole, logits.shape[-1]), logps[0])
+    states: list[Tensor] = []  # of the generator, after the random numbers of each token
+    noise = _noise(generator, (horizon, whole, logits.shape[-1]), logps[0], states)
     rows: Tensor | None = None  # which completions are still drawn, where some are not
     live = torch.ones(n, dtype=torch.bool, device=device)
+    unseen: list[Tensor] = []  # numbers of unfinished completions after the tokens since the last look
+    every, length = tokens_between_looks(device), horizon
     for t in range(horizon):
         logp = log_softmax(logits if how.temperature in (0, 1) else logits / how.temperature)
         laws = [logp, how.cut(logp)] if how.cuts else [logp]
@@ -156,21 +160,33 @@ def sample(
         tokens[at_t] = token
         for kept, law in zip(logps, laws, strict=True):
             kept[at_t] = law.gather(-1, token[:, None])[:, 0]
+        last = t + 1 == horizon
         if stop:
             live &= (token[:, None] != ends).all(-1)
-        left = int(live.sum()) if stop else len(live)
-        if t + 1 == horizon or not share.anyone(left > 0):
-            break
-        if 0 < left <= CROWDED * len(live) and not getattr(at, "fixed_shapes", False):
-            going = live.nonzero()[:, 0]
-            at.pick(going)
-            token, live, rows = token[going], live[going], going if rows is None else rows[going]
-        at.append(token)
-        logits = at.logits
-    ended = (tokens[:, : t + 1, None] == ends).any(-1).long()
+            unseen.append(live.sum())
+        if stop and (last or len(unseen) == every):
+            left, unseen = torch.stack(unseen).tolist(), []
+            if last or not share.anyone(left[-1] > 0):
+                length = t + 2 - len(left) + sum(share.anyone(x > 0) for x in left[:-1])
+                break
+            if 0 < left[-1] <= CROWDED * len(live) and not getattr(at, "fixed_shapes", False):
+                going = live.nonzero()[:, 0]
+                at.pick(going)
+                token, live, rows = token[going], live[going], going if rows is None else rows[going]
+        if not last:
+            at.append(token)
+            logits = at.logits
+    if states:
+        generator.set_state(states[length - 1])  # what a late look has drawn beyond is drawn again by the next sample
+    ended = (tokens[:, :length, None] == ends).any(-1).long()
     mask = ended.cumsum(1) == ended
-    shaped = [x[:, : t + 1].masked_fill(~mask, 0).view(-1, group_size, t + 1) for x in (tokens, *logps)]
+    shaped = [x[:, :length].masked_fill(~mask, 0).view(-1, group_size, length) for x in (tokens, *logps)]
     return Drawn(shaped[0], mask.view(shaped[0].shape), shaped[1], shaped[-1])
+
+
+def tokens_between_looks(device: torch.device) -> int:
+    """How many tokens are drawn between looks for finished completions: a look waits for all that was asked for."""
+    return 1 if device.type == "cpu" else EVERY
 
 
 def draw(logp: Tensor, log_noise: Tensor) -> Tensor:
@@ -181,17 +197,28 @@ def draw(logp: Tensor, log_noise: Tensor) -> Tensor:
     return (log_noise / logp.exp()).argmax(-1)
 
 
-def _noise(generator: torch.Generator, shape: tuple[int, int, int], like: Tensor) -> Iterator[Tensor]:
+def _noise(
+    generator: torch.Generator, shape: tuple[int, int, int], like: Tensor, states: list[Tensor]
+) -> Iterator[Tensor]:
     """Logarithms of uniform numbers [N, V] for each of T tokens in turn, several tokens' made at once.
 
-    shape (T, N, V); the dtype and device are those of `like`.
+    shape (T, N, V); the dtype and device are those of `like`. The generator's state after each is added to `states`.
     """
     t, n, v = shape
     at_once = max(1, NUMBERS // (n * v))
     for begin in range(0, t, at_once):
         size = (min(at_once, t - begin), n, v)
         made = torch.rand(size, dtype=like.dtype, device=generator.device, generator=generator)
+        states += [generator.get_state()] * len(made)
         yield from made.log_().to(like.device)
+
+
+@lru_cache(maxsize=8)
+def _all_but(allowed: tuple[int, ...], size: int, device: torch.device) -> Tensor:
+    """bool [size]: the token ids that are not allowed; made once, because CUDA waits where a list is sent to it."""
+    left_out = torch.ones(size, dtype=torch.bool, device=device)
+    left_out[list(allowed)] = False
+    return left_out
 
 
 def _precise(logits: Tensor) -> torch.dtype:
