@@ -76,7 +76,9 @@ def test_every_setting_reaches_the_trainer():
 def test_enumerations_cut_nothing_and_only_a_gpt_is_compiled():
     with pytest.raises(ValueError, match="top_k must not be given with --enumerate, which draws nothing"):
         built(enumerate=True, top_k=3)
-    with pytest.raises(ValueError, match="compile must be False for a TabularLM, only a GPT is compiled"):
+    with pytest.raises(
+        ValueError, match="compile must be False for a TabularLM, only a GPT or a transformers model is"
+    ):
         built(compile=True)
 
 

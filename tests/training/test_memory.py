@@ -138,7 +138,9 @@ def test_the_first_step_too_may_not_fit(tmp_path):
 
 def test_only_a_gpt_is_compiled():
     task = Operator(n_train=2)
-    with pytest.raises(ValueError, match="compile must be False for a TabularLM, only a GPT is compiled"):
+    with pytest.raises(
+        ValueError, match="compile must be False for a TabularLM, only a GPT or a transformers model is"
+    ):
         Trainer(TabularLM.of(task, "prefix"), task, "grpo", Sampled(4), TrainConfig(compile=True))
 
 

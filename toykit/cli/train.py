@@ -127,7 +127,11 @@ class TrainSettings:
     ] = False
     compile: Annotated[
         bool,
-        typer.Option("--compile", help="Compile a GPT, which takes a minute: for long runs.", rich_help_panel=LEARNING),
+        typer.Option(
+            "--compile",
+            help="Compile, which takes a minute: for long runs.",
+            rich_help_panel=LEARNING,
+        ),
     ] = False
     max_grad_norm: Annotated[
         float | None,

@@ -45,10 +45,10 @@ def cursor(policy: nn.Module, tokens: Tensor, mask: Tensor, room: int) -> Cursor
     make = getattr(policy, "cursor", None)
     if make is not None:
         return make(tokens, mask, room)
-    if takes(policy, "past_key_values") and not getattr(policy, "_is_stateful", False):  # recurrent states stay whole
-        from toykit.policies.hub import HubCursor
+    if keeps_cache(policy):
+        from toykit.policies.hub_cursor import HubCursor
 
-        at = HubCursor(policy, tokens, mask)
+        at = HubCursor(policy, tokens, mask, room)
         if at.has_rows:
             return at
     return Rereading(policy, tokens, mask)
@@ -93,6 +93,11 @@ def read(policy: nn.Module, tokens: Tensor, mask: Tensor) -> Any:
 def takes(policy: nn.Module, argument: str) -> bool:
     """Whether a policy's forward has an argument of this name."""
     return argument in inspect.signature(policy.forward).parameters
+
+
+def keeps_cache(policy: nn.Module) -> bool:
+    """Whether a policy is a transformers causal LM with a key-value cache; recurrent states stay whole."""
+    return takes(policy, "past_key_values") and not getattr(policy, "_is_stateful", False)
 
 
 def vocab_size(policy: nn.Module) -> int:

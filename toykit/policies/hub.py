@@ -1,4 +1,4 @@
-"""Any transformers causal LM as a policy: loading it, and its cursor. Importing transformers is left to the calls."""
+"""Any transformers causal LM as a policy: loading it. Importing transformers is left to the calls."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from toykit._checks import one_of
-from toykit.policies.base import places, takes
 from toykit.policies.reach import reach
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16}
@@ -68,36 +67,3 @@ def check_device(device: str) -> str:
     if found.type == "cuda" and (found.index or 0) >= (n := torch.cuda.device_count()):
         raise ValueError(f"device must be one that is there, got {device!r} where there are {n}")
     return device
-
-
-class HubCursor:
-    """Sequences under a transformers causal LM: its key-value cache, and the logits of the next token."""
-
-    def __init__(self, model: nn.Module, tokens: Tensor, mask: Tensor) -> None:
-        self.model, self.mask = model, mask.long()
-        self.cache: Any = None
-        self._step(tokens, places(mask))
-
-    def _step(self, tokens: Tensor, place: Tensor) -> None:
-        options = {"position_ids": place, "logits_to_keep": 1}
-        out = self.model(
-            input_ids=tokens,
-            attention_mask=self.mask,
-            past_key_values=self.cache,
-            use_cache=True,
-            **{name: value for name, value in options.items() if takes(self.model, name)},
-        )
-        self.cache, self.logits = out.past_key_values, out.logits[:, -1]
-
-    @property
-    def has_rows(self) -> bool:
-        """Whether sequences can be picked from the cache; the layers of linear attention keep none."""
-        return all(hasattr(layer, "batch_select_indices") for layer in self.cache.layers)
-
-    def pick(self, rows: Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.mask, self.logits = self.mask[rows], self.logits[rows]
-
-    def append(self, tokens: Tensor) -> None:
-        self.mask = torch.cat([self.mask, self.mask.new_ones(len(tokens), 1)], 1)
-        self._step(tokens[:, None], self.mask.sum(1, keepdim=True) - 1)

@@ -27,7 +27,8 @@ class TrainConfig:
     minibatch    prompts an optimizer step; None takes the whole batch
     micro_size   completions that are scored and differentiated at once; changes memory, not results
     recompute    layers' activations are made again in the backward pass, not kept; changes memory, not results
-    compile      compile a GPT's passes and its drawing, which takes a minute: for long runs of one shape
+    compile      compile a GPT's passes and its drawing, or how a transformers model reads what it draws, which takes a
+                 minute: for long runs of one shape
     max_grad_norm  gradient norm above which a step is scaled down; None for no limit
     autocast     compute the update in bf16 (log-probabilities stay float32); completions are drawn without it
     evaluate_every  steps between evaluations on the test split, logged as eval/...; None for none

@@ -19,6 +19,7 @@ from toykit._checks import finite
 from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, RunningMean, method
 from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
+from toykit.policies.hub_cursor import compile_step
 from toykit.rewards import Shaping
 from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
 from toykit.rollouts.batch import in_pieces
@@ -362,10 +363,18 @@ class Trainer:
 
 
 def compiled(policy: nn.Module) -> None:
-    """Compiles a GPT; raises ValueError for any other policy, whose cursor would be compiled anew for each token."""
-    if not isinstance(policy, GPT):
-        raise ValueError(f"compile must be False for a {type(policy).__name__}, only a GPT is compiled")
-    policy.compile()
+    """Compiles a GPT, and of a transformers model how it reads the tokens that it draws.
+
+    Raises ValueError for any other policy, whose cursor would be compiled anew for each token.
+    """
+    if isinstance(policy, GPT):
+        policy.compile()
+    elif hasattr(policy, "save_pretrained"):
+        compile_step(policy)
+    else:
+        raise ValueError(
+            f"compile must be False for a {type(policy).__name__}, only a GPT or a transformers model is compiled"
+        )
 
 
 def _add(sums: dict[str, float], figures: dict[str, Tensor]) -> None:
