@@ -14,7 +14,7 @@ THREADS := $(shell echo $$(( $(CORES) > $(WORKERS) ? $(CORES) / $(WORKERS) : 1 )
 PYTEST  := OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := lab
-.PHONY: setup lab test lint notebooks claims clean
+.PHONY: setup lab test lint notebooks claims catalogue clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,10 @@ notebooks: $(STAMP)
 claims: $(STAMP)
 	{ sed '/^| lesson/,$$d' docs/claims.md; $(BIN)/toykit claims --markdown; } > docs/claims.new && mv docs/claims.new docs/claims.md
 	$(BIN)/python -m toykit.lessons.course_map
+
+# Writes the catalogue of methods anew; its head is kept.
+catalogue: $(STAMP)
+	{ sed '/^## /,$$d' docs/catalogue.md; $(BIN)/toykit catalogue --markdown; } > docs/catalogue.new && mv docs/catalogue.new docs/catalogue.md
 
 # Keeps .venv.
 clean:

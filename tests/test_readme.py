@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,13 @@ def test_the_trainer_example_prints_an_expectation_and_an_estimate(capsys):
     rows = [[float(x) for x in line.split()] for line in capsys.readouterr().out.splitlines()]
     assert len(rows) == 10 and all(0 < exact < 1 and 0 < sampled < 1 for exact, sampled in rows)
     assert [exact for exact, _ in rows] == sorted(exact for exact, _ in rows)
+
+
+def test_the_preference_example_widens_the_margin(capsys):
+    exec(block("OfflineTrainer"), {})
+    rows = [[float(x) for x in line.split()] for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 10 and rows[0][1] == 0
+    assert all(later[1] > earlier[1] and later[0] < earlier[0] for earlier, later in pairwise(rows))
 
 
 def test_the_environment_example_runs():

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from toykit import __version__
 from toykit.cli.audit import audit
 from toykit.cli.bench import bench
+from toykit.cli.catalogue import catalogue
 from toykit.cli.doctor import doctor
 from toykit.cli.lab import lab
 from toykit.cli.lessons import claims, lessons
@@ -65,7 +66,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 100},
 )
 app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(lab)
-for command in (lessons, run, claims, pretrain, train, audit, bench, doctor):
+for command in (lessons, run, claims, catalogue, pretrain, train, audit, bench, doctor):
     app.command(cls=Command)(command)
 
 

@@ -8,6 +8,7 @@ from toykit.objectives.clipping import Clip
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.entries import PIPELINES, Entry, entry
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
 from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
@@ -33,6 +34,7 @@ __all__ = [
     "KTO",
     "OFFLINE",
     "ORPO",
+    "PIPELINES",
     "SFT",
     "UNA",
     "Advantage",
@@ -40,6 +42,7 @@ __all__ = [
     "Clip",
     "Divergence",
     "EntropyBonus",
+    "Entry",
     "Filtered",
     "ForwardKL",
     "GreedyBaseline",
@@ -67,6 +70,7 @@ __all__ = [
     "covering",
     "decoding_logits",
     "divergence",
+    "entry",
     "estimate",
     "expectile",
     "method",

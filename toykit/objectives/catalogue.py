@@ -13,6 +13,7 @@ from toykit.objectives.coverage import OnPolicyForwardKL, Tempering
 from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
+from toykit.objectives.offline import OFFLINE
 from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
@@ -164,5 +165,8 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
 
 
 def method(name: str) -> Method:
-    """A fresh instance of a named method; raises ValueError with the nearest name for an unknown one."""
+    """A fresh instance of a named method; raises ValueError with the nearest name for an unknown one, and for one that
+    learns from given data."""
+    if name in OFFLINE:
+        raise ValueError(f"objective must be an on-policy method, {name!r} learns from given data: see OfflineTrainer")
     return CATALOGUE[one_of("objective", name, CATALOGUE)]()
