@@ -112,7 +112,6 @@ def words(side: str, logp: list[float], ref: list[float]) -> dict[str, float]:
 def evaluated(formula: str) -> float:
     """A formula of the catalogue as Python: "0.1 (" multiplies, "^" is a power, ", d = ..." defines d."""
     text = re.sub(r"log pi\(y_(\w)\)", r"logpi_\1", formula).replace("log sigma(", "logsigma(").replace("^", "**")
-    text = re.sub(r"(?<![\w.])(\d+(?:\.\d+)?|z|\(1 - z\)) (?=[(a-z])", r"\1 * ", text)
     first, *others = re.split(r", (?=\w+ = |\w+ the )", text)
     known = {**words("w", *CHOSEN), **words("l", *REJECTED), "s_w": SCORE[0], "s_l": SCORE[1]}
     known |= {"margin": MARGIN, "z": Z, "h": known["h_w"], "max": max}
@@ -120,8 +119,12 @@ def evaluated(formula: str) -> float:
     for clause in others:
         name, _, value = clause.partition(" = ")
         if value and name not in ("o", "p"):
-            known[name] = eval(value, {}, known)
-    return eval(first, {}, known)
+            known[name] = eval(multiplied(value), {}, known)
+    return eval(multiplied(first), {}, known)
+
+
+def multiplied(text: str) -> str:
+    return re.sub(r"(?<![\w.])(\d+(?:\.\d+)?|z|\(1 - z\)) (?=[(a-z])", r"\1 * ", text)
 
 
 PAIRS = [name for name in OFFLINE if OFFLINE[name]().loss.data == "pairs"]
