@@ -19,12 +19,23 @@ from torch import Tensor, nn
 
 from toykit.policies import GPT, GPTConfig, TabularLM, lora
 from toykit.policies.qwen3 import qwen3
-from toykit.rewards import Shaping
+from toykit.rewards import Shaping, every_pair, labelled
 from toykit.rollouts import Enumerated, Rollouts, Sampled, chunks
 from toykit.selection import Selection
 from toykit.tasks.bandit import random_bandit
 from toykit.tasks.chain_sum import ChainSum
-from toykit.training import PretrainConfig, Pretrainer, Processes, Reference, TrainConfig, Trainer, checkpoint, joined
+from toykit.training import (
+    OfflineConfig,
+    OfflineTrainer,
+    PretrainConfig,
+    Pretrainer,
+    Processes,
+    Reference,
+    TrainConfig,
+    Trainer,
+    checkpoint,
+    joined,
+)
 
 CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=6)
 UNEVEN = ChainSum(n_digits=(2, 3), n_train=15, n_test=5, horizon=6)
@@ -98,7 +109,16 @@ def on_bandit(objective: str, strategy: Any, processes: Processes | None, **opti
     return Trainer(table(), BANDIT, objective, strategy, TrainConfig(lr=0.05, **options), processes=processes)
 
 
-Make = Callable[[Processes | None], Trainer | Pretrainer]
+def offline(name: str, processes: Processes | None, **options: Any) -> OfflineTrainer:
+    """On completions of an untrained policy, the same in every process."""
+    drawn = Sampled(4)(gpt(), CHAIN, CHAIN.prompts(), torch.Generator().manual_seed(0))
+    judged = drawn.with_(rewards=(small(drawn) > small(drawn).median()).double())
+    data = every_pair(judged) if name == "dpo" else labelled(judged)
+    data = data.mismatched() if name == "kto" else data
+    return OfflineTrainer(gpt(), CHAIN, name, data, OfflineConfig(**{"lr": 0.01} | options), processes=processes)
+
+
+Make = Callable[[Processes | None], Trainer | Pretrainer | OfflineTrainer]
 CASES: dict[str, Make] = {
     "grpo, minibatches": lambda p: on_chain(gpt, "grpo", p, epochs=2, minibatch=2),
     "grpo, pieces, a limit, all of an odd number of prompts, evaluations": lambda p: on_chain(
@@ -121,7 +141,13 @@ CASES: dict[str, Make] = {
     "adapters": lambda p: on_chain(adapted, "grpo", p),
     "pretraining": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(steps=STEPS, batch=6, lr=0.01), p),
 }
+CASES |= {
+    "dpo": lambda p: offline("dpo", p, batch=4),
+    "kto, pieces": lambda p: offline("kto", p, micro_size=3),
+    "ilql": lambda p: offline("ilql", p, batch=6, optimizer="sgd", lr=0.1),
+}
 BAD: dict[str, Make] = {
+    "batch of rows": lambda p: offline("dpo", p, batch=3),
     "prompts": lambda p: on_chain(gpt, "grpo", p, prompts=3),
     "batch": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(batch=5), p),
     "optimizer": lambda p: on_bandit("kl_rl", Enumerated(), p, optimizer="natural"),
@@ -142,7 +168,7 @@ def shifted(processes: Processes | None) -> Callable[[nn.Module], None]:
     return change
 
 
-def figures(made: Trainer | Pretrainer, steps: int) -> list[dict[str, float]]:
+def figures(made: Trainer | Pretrainer | OfflineTrainer, steps: int) -> list[dict[str, float]]:
     return [{k: v for k, v in made.step().items() if k != "seconds"} for _ in range(steps)]
 
 

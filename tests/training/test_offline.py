@@ -195,26 +195,23 @@ def test_a_checkpoint_of_other_data_or_another_loss_is_refused(tmp_path):
     assert checkpoint.load(tmp_path / "x.safetensors", "offline")[1]["step"] == 1
 
 
-def test_on_policy_data_are_made_anew_for_every_step_and_seeded():
-    def run() -> tuple[list[float], torch.Tensor]:
-        task, policy = a_table()
-        generator = torch.Generator().manual_seed(5)
-
-        def convert(rollouts: Rollouts) -> Examples:
-            return drawn_pairs(rollouts, generator, Judge(0))
-
-        source = fresh(task, Sampled(8), convert)
-        made = OfflineTrainer(policy, task, OfflineMethod(DPO(0.3), "given"), source, OfflineConfig(0.05, seed=3))
-        losses = [made.step()["loss"] for _ in range(30)]
-        rewards = Enumerated()(policy, task, task.prompts())
-        return losses, rewards.mean(rewards.rewards)
-
-    losses, rewards = run()
-    again, _ = run()
-    assert losses == again and len(set(losses)) == 30
+def on_policy() -> OfflineTrainer:
+    """DPO on pairs of the policy's own completions, asked of a judge in every step."""
     task, policy = a_table()
-    before = Enumerated()(policy, task, task.prompts())
-    assert (rewards > before.mean(before.rewards)).all()
+    source = fresh(task, Sampled(8), lambda rollouts, generator: drawn_pairs(rollouts, generator, Judge(0)))
+    return OfflineTrainer(policy, task, OfflineMethod(DPO(0.3), "given"), source, OfflineConfig(0.05, seed=3))
+
+
+def test_on_policy_data_are_made_anew_for_every_step_and_a_resumed_run_makes_the_same(tmp_path):
+    straight, first = on_policy(), on_policy()
+    losses = [straight.step()["loss"] for _ in range(30)]
+    assert [first.step()["loss"] for _ in range(10)] == losses[:10] and len(set(losses)) == 30
+    first.save(tmp_path / "x.safetensors")
+    resumed = on_policy().load(tmp_path / "x.safetensors")
+    assert [resumed.step()["loss"] for _ in range(20)] == losses[10:]
+    task, policy = a_table()
+    before, after = (Enumerated()(p, task, task.prompts()) for p in (policy, straight.policy))
+    assert (after.mean(after.rewards) > before.mean(before.rewards)).all()
 
 
 @pytest.mark.parametrize("rung", RUNGS)

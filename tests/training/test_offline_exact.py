@@ -123,7 +123,9 @@ def test_c5_una_needs_scores_less_beta_log_z_on_fixed_data_and_raw_rewards_do_on
     assert error(optimum(loss, labelled(whole()))) == pytest.approx(0.1964, abs=5e-5)  # weighted by the reference
     centred = labelled(whole(), lambda r: r.rewards - BETA * LOG_Z, law=even)
     assert error(optimum(loss, centred)) < 1e-8
-    source = fresh(TASK, Enumerated(), labelled)  # the policy's own completions, weighted by its own law
+    source = fresh(
+        TASK, Enumerated(), lambda rollouts, _: labelled(rollouts)
+    )  # the policy's own completions, weighted by its own law
 
     def steps(start: Tensor, n: int) -> tuple[Tensor, float]:
         own = TabularLM.of(TASK, logits=start[None])

@@ -71,6 +71,7 @@ def refused_alike(first: dict[str, str], second: dict[str, str]) -> None:
     assert first == second
     assert first.pop("policy").startswith("policy must be the same in all processes, its parameters sum to [")
     assert first == {
+        "batch of rows": "batch must be a multiple of the 2 processes, got 3",
         "prompts": "prompts must be a multiple of the 2 processes, got 3",
         "batch": "batch must be a multiple of the 2 processes, got 5",
         "compile": "compile must be False for sharding 'fsdp', whose layers gather their weights as they run",

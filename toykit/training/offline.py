@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import at_least, finite, one_of, positive
+from toykit.objectives import KTO
 from toykit.objectives.offline import OfflineMethod, Read, check_batch, offline_method, row_losses, shared
 from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
@@ -201,11 +202,10 @@ class OfflineTrainer:
 
     def _made_with(self) -> dict[str, Any]:
         """What a run that goes on must have in common with the one that was stopped."""
-        config = asdict(replace(self.config, micro_size=None))
-        found: dict[str, Any] = {**config, "loss": repr(self.loss)}
-        if self.data is not None:
-            found["data"] = int((self.data.completions * self.data.mask).sum()), float(self.data.weights.sum())
-            found["data"] = [len(self.data.prompt_ids), *found["data"]]
+        found = {**asdict(replace(self.config, micro_size=None)), "loss": repr(self.loss)}
+        if (d := self.data) is not None:
+            tokens = int((d.completions * d.mask).sum())
+            found["data"] = [len(d.prompt_ids), tokens, float(d.weights.sum())]
         return found
 
     def _batch(self) -> Examples:
@@ -228,11 +228,9 @@ class OfflineTrainer:
         return replace(batch, ref_logp=self._whole_logp(self.reference, batch))
 
     def _shared(self, batch: Examples) -> Tensor | None:
-        if self.loss.data == "demonstrations":
-            return shared(self.loss, torch.zeros_like(batch.mask, dtype=torch.float64), batch)
-        if self.loss.data == "labelled" and batch.completions.shape[1] == 2:
+        if isinstance(self.loss, KTO):
             return shared(self.loss, self._whole_logp(self.policy, batch), batch)
-        return None
+        return shared(self.loss, torch.zeros_like(batch.mask, dtype=torch.float64), batch)  # which reads lengths alone
 
     @torch.no_grad()
     def _whole_logp(self, policy: nn.Module, batch: Examples) -> Tensor:
@@ -279,13 +277,18 @@ class OfflineTrainer:
         return {name: module for name, module in every.items() if module is not None}
 
 
-def fresh(task: Task, strategy: Strategy, convert: Callable[[Rollouts], Examples], split: str = "train") -> Source:
-    """A source that makes rollouts of the policy as it is and `convert`s them, for each step anew: `labelled` for UNA
-    on policy, a judge's `drawn_pairs` for DPO on policy."""
+def fresh(
+    task: Task, strategy: Strategy, convert: Callable[[Rollouts, torch.Generator], Examples], split: str = "train"
+) -> Source:
+    """A source that makes rollouts of the policy as it is and `convert`s them, for each step anew.
+
+    `drawn_pairs` makes DPO an on-policy method, `lambda rollouts, _: labelled(rollouts)` UNA. What is random must come
+    from the generator that is given, so that a run that goes on is the same run.
+    """
     prompts = task.prompts(split)
 
     def make(policy: nn.Module, generator: torch.Generator) -> Examples:
-        return convert(strategy(policy, task, prompts.to(device_of(policy)), generator))
+        return convert(strategy(policy, task, prompts.to(device_of(policy)), generator), generator)
 
     return make
 
