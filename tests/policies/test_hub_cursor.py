@@ -108,6 +108,8 @@ def test_tokens_are_written_where_there_is_room_and_nothing_moves():
         found.append([x.data_ptr() for layer in at.cache.layers for x in (layer.keys, layer.values)])
     assert found == [found[0]] * 4
     assert [layer.keys.shape for layer in at.cache.layers] == [(3, 1, 9, 8)] * 2
+    with pytest.raises(RuntimeError, match="exceeds dimension size"):
+        at.append(torch.tensor([1, 2, 3]))
 
 
 class Waits(TorchDispatchMode):

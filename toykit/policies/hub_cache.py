@@ -32,7 +32,7 @@ class RoomyLayer(DynamicLayer):
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         begin, new = self.keys.shape[2], key_states.shape[2]
-        self.keys, self.values = (room[:, :, : begin + new] for room in self.rooms)
+        self.keys, self.values = (room.narrow(2, 0, begin + new) for room in self.rooms)  # refuses what does not fit
         self.keys[:, :, begin:], self.values[:, :, begin:] = key_states, value_states
         return self.keys, self.values
 
