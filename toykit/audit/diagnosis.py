@@ -8,6 +8,7 @@ from typing import Any
 
 from toykit.audit.candidates import CHI2, LOCAL, REVERSE
 from toykit.audit.findings import FAULT, LEAK, SAME, Property, short
+from toykit.audit.measure import KINDS
 
 Found = Mapping[str, Property]
 
@@ -151,8 +152,7 @@ def std_leak(found: Found) -> Diagnosis | None:
 
 def failed(found: Found) -> Diagnosis | None:
     """Anything that raised, was not finite, or was not a scalar."""
-    kinds = ("raised", "not finite", "not a scalar", "no gradient")
-    first = next((p for p in found.values() if p.verdict == FAULT and p.measured in kinds), None)
+    first = next((p for p in found.values() if p.verdict == FAULT and p.measured in KINDS), None)
     if first is None:
         return None
     return Diagnosis(first.measured.replace(" ", "_"), first.detail, first.name, first.problem)

@@ -145,7 +145,8 @@ def overflow(probe: Probe) -> Property:
             row[kind] = float(probe.call(inputs, groups)[1].abs().max())
         except Failure as failure:
             row[kind] = failure.words
-    broken = [f"{value} (a {kind} completion)" for kind, value in row.items() if isinstance(value, str)]
+    kinds = {v: [k for k, other in row.items() if other == v] for v in row.values() if isinstance(v, str)}
+    broken = [f"{words} (a {' or a '.join(of)} completion)" for words, of in kinds.items()]
     words = f"at a log-ratio of {OVERFLOW:g} in float32 {'; '.join(broken) or 'loss and gradient are finite'}"
     return Property("edges.overflow", BIASED if broken else EXACT, row, "finite", NAME, words)
 

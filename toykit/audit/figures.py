@@ -81,12 +81,14 @@ def _clip(ax: Axes, known: Row) -> None:
     row = known["offpolicy.clip"]
     for kind, color, line in (("right", BLUE, "-"), ("wrong", VERMILION, "--")):
         pairs = [(x, y) for x, y in zip(row["ratio"], row[kind], strict=True) if 0.24 < x < 4.1]
-        ax.plot([x for x, _ in pairs], [y for _, y in pairs], color=color, linestyle=line, label=f"a {kind} completion")
+        ax.plot([x for x, _ in pairs], [y for _, y in pairs], color=color, linestyle=line, label=kind)
     ax.axvline(1, color=GREY, linestyle=":", linewidth=1.2)
     ax.set(title="Push, by the ratio to the old policy", xlabel="ratio", xscale="log")
     ax.set_xticks([0.25, 0.5, 1, 2, 4], ["1/4", "1/2", "1", "2", "4"])
     ax.minorticks_off()
-    ax.legend()
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.3 * (high - low))  # room for the legend
+    ax.legend(loc="upper center", ncols=2)
 
 
 def _offpolicy(ax: Axes, known: Row) -> None:

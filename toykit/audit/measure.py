@@ -19,8 +19,11 @@ from toykit.exact import enumerate_groups
 MOST_GROUPS = 20_000
 
 
+KINDS = ("raised", "not finite", "not a scalar", "no gradient")  # of failures
+
+
 class Failure(Exception):
-    """The loss did something that no loss should: raised an error, gave a NaN, ... `kind` names it."""
+    """The loss did something that no loss should: `kind` is one of KINDS, `where` the problem's name."""
 
     def __init__(self, kind: str, words: str, where: str = "") -> None:
         super().__init__(words)

@@ -21,7 +21,7 @@ from toykit.audit import (
 )
 from toykit.audit.diagnosis import diagnose
 from toykit.audit.findings import FAULT, SAME, Property
-from toykit.audit.measure import Failure, Probe
+from toykit.audit.measure import KINDS, Failure, Probe
 from toykit.audit.objective import as_objective
 from toykit.audit.report import Audit
 
@@ -56,4 +56,18 @@ def audit(objective: Any, name: str | None = None) -> Audit:
             found += properties(probe)
         except Failure as failure:
             found.append(Property(theme, FAULT, failure.kind, None, failure.where, failure.words))
+    found = _once(found)
     return Audit(given.name, tuple(found), tuple(diagnose(found)), given.notes)
+
+
+def _once(found: list[Property]) -> list[Property]:
+    """Without the failures that say again, on another problem, what an earlier one has said."""
+    seen: set[str] = set()
+    kept = []
+    for one in found:
+        if one.verdict == FAULT and one.measured in KINDS:
+            if one.detail in seen:
+                continue
+            seen.add(one.detail)
+        kept.append(one)
+    return kept

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -46,8 +47,8 @@ def verl_loss(text: str) -> Objective:
 
     def loss(
         logp: Tensor,
-        old_logp: Tensor,
         mask: Tensor,
+        old_logp: Tensor | None = None,
         rewards: Tensor | None = None,
         advantages: Tensor | None = None,
         ref_logp: Tensor | None = None,
@@ -60,14 +61,17 @@ def verl_loss(text: str) -> Objective:
             assert rewards is not None
             each = _estimated(estimate, rewards, given, algorithm)
         flat = logp.flatten(0, 1)
-        found = policy_loss(old_logp.flatten(0, 1), flat, each, given, loss_agg_mode=mode, config=actor)[0]
+        old = flat.detach() if old_logp is None else old_logp.flatten(0, 1)
+        found = policy_loss(old, flat, each, given, loss_agg_mode=mode, config=actor)[0]
         if ref_logp is None:
             return found
         penalty = core_algos.kl_penalty(flat, ref_logp.flatten(0, 1), kl_penalty=kl)
         return found + beta * core_algos.agg_loss(penalty, given, loss_agg_mode=mode)
 
     source = "rewards" if estimators else "advantages"
-    taken = ("logp", "old_logp", source, "mask", *(("ref_logp",) if beta else ()))
+    taken = ("logp", source, "mask", *(("ref_logp",) if beta else ()))
+    if _reads_old(loss, source, text):
+        taken = ("old_logp", *taken)
     return Objective(f"verl:{text}", loss, taken, notes=(f"loss_agg_mode={mode}",))
 
 
@@ -78,6 +82,18 @@ def _estimated(estimate: Any, rewards: Tensor, mask: Tensor, config: Any) -> Ten
     b, g = rewards.shape
     last = mask * (mask.cumsum(-1) == mask.sum(-1, keepdim=True))
     index = np.repeat(np.arange(b), g)
-    return estimate(
-        token_level_rewards=rewards.flatten()[:, None] * last, response_mask=mask, index=index, config=config
-    )[0].to(torch.promote_types(rewards.dtype, torch.float32))
+    given = {"token_level_rewards": rewards.flatten()[:, None] * last, "response_mask": mask, "index": index}
+    asked = inspect.signature(estimate).parameters
+    given = {k: v for k, v in {**given, "config": config}.items() if k in asked}
+    return estimate(**given)[0].to(torch.promote_types(rewards.dtype, torch.float32))
+
+
+def _reads_old(loss: Any, source: str, text: str) -> bool:
+    """Whether the behaviour policy changes the loss; raises ValueError where verl asks for what is not here."""
+    logp = torch.tensor([[[-0.5, -1.0], [-0.7, -0.3]]], dtype=torch.float64)
+    given = {"logp": logp, source: torch.tensor([[1.0, -1.0]], dtype=torch.float64), "mask": torch.ones(1, 2, 2).bool()}
+    try:
+        found = [loss(old_logp=logp - moved, **given) for moved in (0.0, 0.1)]
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ValueError(f"verl:{text} cannot be audited: {error}") from error
+    return not torch.equal(*found)
