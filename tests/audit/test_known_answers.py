@@ -79,6 +79,38 @@ def test_kl_in_the_reward_is_the_reverse_kl_with_its_beta():
     assert direction.additive(probe).measured < 1e-12
 
 
+@pytest.mark.parametrize("name", ["graded", "steps", "lengths"])
+def test_a_kl_over_the_vocabulary_is_the_reverse_kl_of_each_next_token(name):
+    """Differentiated, it is what k2 of the tokens taken is on the average."""
+
+    def over_vocabulary(logp, vocab_logp, ref_vocab_logp, mask):
+        each = (vocab_logp.exp() * (vocab_logp - ref_vocab_logp)).sum(-1)
+        return torch.where(mask, each, 0.0).sum(-1).mean()
+
+    exact, k2 = (probe.on(name) for probe in (Probe(as_objective(over_vocabulary)), k("k2", "token")))
+    torch.testing.assert_close(exact.gradient, k2.gradient, rtol=1e-10, atol=1e-14)
+    assert exact.variance < k2.variance
+
+
+def test_an_entropy_bonus_is_seen_with_its_weight():
+    def bonus(logp, rewards, mask, vocab_logp):
+        entropy = -(vocab_logp.exp() * vocab_logp).sum(-1)
+        g = rewards.shape[-1]
+        advantage = (rewards - rewards.mean(-1, keepdim=True)) * g / (g - 1)
+        return -torch.where(mask, advantage[..., None] * logp + 0.2 * entropy, 0.0).sum(-1).mean()
+
+    found = direction.whole(Probe(as_objective(bonus)))
+    best = "E[r] + beta entropy of each next token"
+    assert found.measured["best"] == best and found.measured[best]["beta"] == pytest.approx(0.2)
+
+
+def test_toykits_exact_kl_is_audited_too():
+    probe = Probe(as_objective(PolicyGradient(LOO, kl=KL(0.3, "exact", route="autodiff"))))
+    found = direction.kl_part(probe, direction.TREE)
+    assert found.measured["best"] == "KL(pi||ref) of each next token"
+    assert found.measured[found.measured["best"]]["weight"] == pytest.approx(0.3)
+
+
 def test_its_flow_ends_at_the_posterior_and_without_a_kl_it_collapses():
     probe = Probe(as_objective(PolicyGradient(LOO, kl=KL(0.3, "k1", route="reward"))))
     end, posterior, support = target(probe)

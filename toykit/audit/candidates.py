@@ -48,6 +48,11 @@ def penalties(p: Problem) -> dict[str, Tensor]:
     return found
 
 
+def entropy(p: Problem) -> Tensor:
+    """The gradient of the entropy of each next token at the prefixes that the policy visits."""
+    return of_tokens(p, -p.tokens("logp"))
+
+
 def conditioned(p: Problem) -> Tensor | None:
     """The gradient of minus KL(q||pi), q the reference given a reward above one half; None without such a reward."""
     if not bool((p.rewards > 0.5).any(-1).all()):

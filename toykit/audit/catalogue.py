@@ -15,31 +15,33 @@ from toykit.exact import greedy_leaf
 from toykit.objectives import Method, MovingLogZ, PolicyGradient, PseudoReward, batch_log_z
 from toykit.rollouts import Rollouts
 
-TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask")
+TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp")
 
 
 def from_method(given: Method | PolicyGradient | Any, name: str) -> Objective:
     """A method of the catalogue, or an objective alone, as an audited objective.
 
     What a critic and greedy decoding would supply is exact: the behaviour policy's values at each prefix, the reward of
-    its greedy completion; a moving Z stands at its true value. Raises ValueError for an objective that needs the
-    log-probabilities of the whole vocabulary, or has no `prepare` and `loss`.
+    its greedy completion; a moving Z, or a moving mean of the reward, stands at its true value. Raises ValueError for
+    an objective without `prepare` and `loss`.
     """
     objective = getattr(given, "objective", given)
     if not (hasattr(objective, "prepare") and hasattr(objective, "loss")):
         raise ValueError(f"{name} must have prepare and loss to be audited, got {type(objective).__name__}")
-    if getattr(objective, "needs_vocab", False):
-        raise ValueError(f"{name} must do without vocab_logp to be audited: its KL is the sum over the vocabulary")
+    critic, vocabulary = (getattr(objective, f"needs_{what}", False) for what in ("critic", "vocab"))
 
-    def loss(groups: Groups, mask: Tensor, logp: Tensor, **given: Tensor) -> Tensor:
-        made = rollouts(groups, mask, **given)
-        prepared = _known_z(objective, groups.problem).prepare(made)
-        options = {"values": made.extras["values"]} if getattr(objective, "needs_critic", False) else {}
-        return objective.loss(logp, prepared, **options)[0]
+    def loss(groups: Groups, mask: Tensor, logp: Tensor, vocab_logp: Tensor | None = None, **given: Tensor) -> Tensor:
+        vocab = {"vocab_logp": vocab_logp.detach()} if vocab_logp is not None else {}
+        made = rollouts(groups, mask, **given, **vocab)
+        prepared = _settled(objective, groups.problem).prepare(made)
+        options = {"values": made.extras["values"]} if critic else {}
+        return objective.loss(logp, prepared, **options, **({"vocab_logp": vocab_logp} if vocabulary else {}))[0]
 
-    taken = TAKEN if getattr(objective, "needs_reference", True) else tuple(n for n in TAKEN if n != "ref_logp")
-    if getattr(objective, "ratio", None) == "none":
-        taken = tuple(n for n in taken if n != "old_logp")
+    missing = set() if getattr(objective, "needs_reference", True) else {"ref_logp"}
+    missing |= {"old_logp"} if getattr(objective, "ratio", None) == "none" else set()
+    missing |= set() if vocabulary else {"vocab_logp", "ref_vocab_logp"}
+    missing |= set() if getattr(objective, "needs_reference_vocab", vocabulary) else {"ref_vocab_logp"}
+    taken = tuple(name for name in TAKEN if name not in missing)
     return Objective(name, loss, taken, batched=True, wants_groups=True, notes=_left_out(given))
 
 
@@ -49,13 +51,14 @@ def rollouts(
     rewards: Tensor,
     old_logp: Tensor | None = None,
     ref_logp: Tensor | None = None,
+    **extra: Tensor,
 ) -> Rollouts:
-    """A batch for each group, of tensors [M, B, G, ...]."""
+    """A batch for each group, of tensors [M, B, G, ...]; `extra` ones go with its extras."""
     p = groups.problem
     m, b, g = groups.index.shape
     completions = torch.nn.functional.pad(p.tree.tokens, (0, p.padding))[groups.index]
     old = groups.of(p.tokens("old_logp")) if old_logp is None else old_logp
-    extras = {"values": groups.of(_values(p)), "greedy_rewards": _greedy(p)[:, None].expand(m, b, g)}
+    extras = extra | {"values": groups.of(_values(p)), "greedy_rewards": _greedy(p)[:, None].expand(m, b, g)}
     return Rollouts(
         prompts=torch.zeros(m, b, 1, dtype=torch.int64),
         prompt_mask=torch.ones(m, b, 1, dtype=torch.bool),
@@ -98,8 +101,20 @@ class _Known:
         return self.log_z.to(batch)[prompt_ids]
 
 
-def _known_z(objective: Any, p: Problem) -> Any:
-    """The objective with the true Z of each prompt in the place of a moving one."""
+@dataclass(frozen=True)
+class _Settled:
+    """Rewards minus a number, in the place of their moving mean."""
+
+    mean: float
+
+    def __call__(self, rewards: Tensor, weights: Tensor, enumerated: bool = False) -> Tensor:
+        return rewards - self.mean
+
+
+def _settled(objective: Any, p: Problem) -> Any:
+    """The objective with what moves from batch to batch at its true value: the mean reward, or each prompt's Z."""
+    if _moves(objective):
+        objective = objective.with_(advantage=_Settled(float((p.behaviour_law * p.rewards).sum(-1).mean())))
     signal = getattr(objective, "signal", None)
     if not isinstance(signal, PseudoReward) or signal.log_z is None:
         return objective
@@ -110,6 +125,11 @@ def _known_z(objective: Any, p: Problem) -> Any:
     made = rollouts(every, mask, p.rewards[None], old, ref)
     log_z = batch_log_z(signal.target(made), made.old_logp.sum(-1), p.behaviour_law[None])[0]
     return objective.with_(signal=replace(signal, log_z=_Known(log_z)))  # type: ignore[arg-type]
+
+
+def _moves(objective: Any) -> bool:
+    """Whether its advantage keeps a state between batches."""
+    return hasattr(getattr(objective, "advantage", None), "load")
 
 
 def _left_out(given: Any) -> tuple[str, ...]:
@@ -126,4 +146,6 @@ def _left_out(given: Any) -> tuple[str, ...]:
         notes.append("its critic is exact")
     if isinstance(getattr(getattr(objective, "signal", None), "log_z", None), MovingLogZ):
         notes.append("its moving Z stands at the true Z")
+    if _moves(objective):
+        notes.append("its moving mean of the reward stands at the true mean")
     return tuple(notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from toykit.audit.candidates import BETAS, REVERSE, conditioned, penalties, reward, to_posteriors
+from toykit.audit.candidates import BETAS, REVERSE, conditioned, entropy, penalties, reward, to_posteriors
 from toykit.audit.findings import (
     BIASED,
     EXACT,
@@ -42,6 +42,9 @@ def whole(probe: Probe) -> Property:
         if (given := conditioned(p)) is not None:
             fits["-KL(ref given r > 1/2||pi)"] = fit(found, given)
     best = _simplest(fits)
+    if probe.takes("vocab_logp"):
+        fits["E[r] + beta entropy of each next token"] = fit(found, reward(p), entropy(p))
+        best = _simplest(fits)
     if float(found.norm()) == 0:
         return Property("direction.objective", FAULT, 0.0, None, TREE, "the expected update is 0")
     if fits[best].error > SAME and probe.takes("ref_logp"):

@@ -46,8 +46,8 @@ def _groups(name: str = NAME) -> Groups:
 
 def deterministic(probe: Probe) -> Property:
     groups = _groups()
-    (loss, pull), (again, other) = (probe.call(groups.inputs(), groups) for _ in range(2))
-    same = torch.equal(loss, again) and torch.equal(pull, other)
+    first, again = (probe.call(groups.inputs(), groups) for _ in range(2))
+    same = torch.equal(first.loss, again.loss) and torch.equal(first.pull, again.pull)
     words = "the same input gives the same loss and gradient" + ("" if same else " not: it draws, or keeps a state")
     return Property("edges.deterministic", EXACT if same else FAULT, same, True, NAME, words)
 
@@ -62,7 +62,7 @@ def unread(probe: Probe) -> Property:
         if name == "logp":
             continue
         found = probe.call({**inputs, name: _changed(inputs[name])}, groups)
-        if all(torch.equal(a, b) for a, b in zip(found, base, strict=True)):
+        if torch.equal(found.loss, base.loss) and torch.equal(found.pull, base.pull):
             ignored.append(name)
     words = f"it asks for {', '.join(ignored)} and does not read it" if ignored else "it reads all that it asks for"
     return Property("edges.inputs", FAULT if ignored else EXACT, ignored, [], NAME, words)
@@ -80,7 +80,7 @@ def _changed(values: Tensor) -> Tensor:
 def equal_rewards(probe: Probe) -> Property:
     """Groups in which all rewards are 1, without a KL."""
     groups = _groups(f"{NAME}/ones/at_reference")
-    _, pull = probe.call(groups.inputs(), groups)
+    pull = probe.call(groups.inputs(), groups).pull
     largest = float(pull.abs().max())
     words = (
         "a group of equal rewards has no gradient"
@@ -96,8 +96,8 @@ def empty(probe: Probe) -> Property:
     inputs = groups.inputs()
     keep = torch.ones_like(inputs["mask"])
     keep[..., 0, :] = False
-    changed = {k: torch.where(keep, v, torch.zeros_like(v)) if v.dim() == 4 else v for k, v in inputs.items()}
-    _, pull = probe.call(changed, groups)
+    changed = {k: torch.where(keep, v, torch.zeros_like(v)) if v.shape == keep.shape else v for k, v in inputs.items()}
+    pull = probe.call(changed, groups).pull
     largest = float(pull[..., 0, :].abs().max())
     words = "an empty completion in a group is taken" + (", and has a gradient" if largest else "")
     return Property("edges.empty", FAULT if largest else EXACT, largest, 0.0, NAME, words)
@@ -142,7 +142,7 @@ def overflow(probe: Probe) -> Property:
         inputs["old_logp"] = inputs["old_logp"].clone()
         inputs["old_logp"][i, :, 0, 0] -= OVERFLOW
         try:
-            row[kind] = float(probe.call(inputs, groups)[1].abs().max())
+            row[kind] = float(probe.call(inputs, groups).pull.abs().max())
         except Failure as failure:
             row[kind] = failure.words
     kinds = {v: [k for k, other in row.items() if other == v] for v in row.values() if isinstance(v, str)}
@@ -155,8 +155,8 @@ def precision(probe: Probe, dtype: torch.dtype) -> Property:
     """The gradient on inputs of low precision beside that in float64."""
     groups = _groups()
     inputs = groups.inputs()
-    _, exact = probe.call(inputs, groups)
-    _, found = probe.call(_as(inputs, dtype), groups)
+    exact = probe.call(inputs, groups).pull
+    found = probe.call(_as(inputs, dtype), groups).pull
     name = str(dtype).removeprefix("torch.")
     away, allowed = relative(found.double(), exact), 40 * torch.finfo(dtype).eps
     words = f"in {name} the gradient is {short(away)} away from that in float64"

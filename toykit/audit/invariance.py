@@ -57,9 +57,8 @@ def symmetric(probe: Probe) -> float:
     index = torch.tensor([[[0, 3, 4]], [[5, 2, 1]], [[1, 4, 5]]])
     order = torch.tensor([2, 0, 1])
     weight = torch.ones(len(index))
-    _, before = probe.call(Groups(p, index, weight).inputs(), Groups(p, index, weight))
-    moved = Groups(p, index[..., order], weight)
-    _, after = probe.call(moved.inputs(), moved)
+    straight, moved = Groups(p, index, weight), Groups(p, index[..., order], weight)
+    before, after = (probe.call(groups.inputs(), groups).pull for groups in (straight, moved))
     return relative(after, before[..., order, :])
 
 
@@ -98,7 +97,7 @@ def padded_pulls(probe: Probe) -> tuple[Tensor, Tensor]:
     """(pulled, mask), bool [L, T]: on which tokens of a completion some group has a gradient, and which are its own."""
     p = problem(f"lengths/padding={PADDING}/at_reference")
     groups = all_groups(p, ordered=False)
-    _, pull = probe.call(groups.inputs(), groups)
+    pull = probe.call(groups.inputs(), groups).pull
     pulled = torch.zeros_like(p.mask)
     for leaf in range(len(p.mask)):
         pulled[leaf] = (pull[groups.index == leaf] != 0).any(0)

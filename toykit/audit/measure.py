@@ -45,7 +45,9 @@ class Groups:
 
     def inputs(self) -> dict[str, Tensor]:
         """The tensors of the common signature, with a leading axis of groups."""
-        found = {name: self.of(self.problem.tokens(name)) for name in ("logp", "old_logp", "ref_logp")}
+        names = ("logp", "old_logp", "ref_logp")
+        found = {name: self.of(self.problem.tokens(name)) for name in names}
+        found |= {name: self.of(self.problem.vocabulary(name)) for name in ("vocab_logp", "ref_vocab_logp")}
         rewards = self.of(self.problem.rewards)
         g = rewards.shape[-1]
         mask = self.problem.mask[self.index]
@@ -77,11 +79,15 @@ def all_groups(given: Problem, ordered: bool) -> Groups:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a loss does to every group: its value `loss` [M] and `pull` [M, B, G, T], its derivative in each logp."""
+    """What a loss does to groups: its value `loss` [M] and `pull` [M, B, G, T], its derivative in each logp.
+
+    `spread` [M, B, G, T, V] is its derivative in vocab_logp, None where it does not take that.
+    """
 
     groups: Groups
     loss: Tensor
     pull: Tensor
+    spread: Tensor | None = None
 
     @property
     def problem(self) -> Problem:
@@ -90,26 +96,35 @@ class Measured:
     @cached_property
     def push(self) -> Tensor:
         """-E[pull] summed over where a completion's token stands, [B, L, T]: what the expected update adds up to."""
-        table = torch.zeros(*self.problem.rewards.shape, self.pull.shape[-1], dtype=self.pull.dtype)
-        weighted = -self.groups.weight[:, None, None, None] * self.pull
+        return -self._expected(self.pull)
+
+    def _expected(self, values: Tensor) -> Tensor:
+        """E[values [M, B, G, ...]] summed over where a completion stands, [B, L, ...]."""
+        table = values.new_zeros(*self.problem.rewards.shape, *values.shape[3:])
+        weighted = (self.groups.weight * values.movedim(0, -1)).movedim(-1, 0)
         for i in range(table.shape[0]):
             table[i].index_add_(0, self.groups.index[:, i].flatten(), weighted[:, i].flatten(0, 1))
+        return table
+
+    def _by_group(self, values: Tensor) -> Tensor:
+        """The same of each group alone, [M, B, L, ...]."""
+        m = values.shape[0]
+        table = values.new_zeros(m, *self.problem.rewards.shape, *values.shape[3:])
+        for i in range(table.shape[1]):
+            at = torch.arange(m)[:, None].expand_as(self.groups.index[:, i])
+            table[:, i].index_put_((at, self.groups.index[:, i]), values[:, i], accumulate=True)
         return table
 
     @cached_property
     def gradient(self) -> Tensor:
         """The expected update [B, N, V] of the node logits under one step of gradient descent of rate 1."""
-        return to_logits(self.problem, self.push)
+        return to_logits(self.problem, self.push, None if self.spread is None else -self._expected(self.spread))
 
     @cached_property
     def each(self) -> Tensor:
         """The update [M, B, N, V] of each group."""
-        m = self.pull.shape[0]
-        table = torch.zeros(m, *self.problem.rewards.shape, self.pull.shape[-1], dtype=self.pull.dtype)
-        for i in range(table.shape[1]):
-            at = torch.arange(m)[:, None].expand_as(self.groups.index[:, i])
-            table[:, i].index_put_((at, self.groups.index[:, i]), -self.pull[:, i], accumulate=True)
-        return to_logits(self.problem, table)
+        spread = None if self.spread is None else -self._by_group(self.spread)
+        return to_logits(self.problem, -self._by_group(self.pull), spread)
 
     @cached_property
     def variance(self) -> float:
@@ -123,11 +138,16 @@ class Measured:
         return self.push / self.problem.behaviour_law[..., None]
 
 
-def to_logits(given: Problem, push: Tensor) -> Tensor:
-    """The node-logit update [..., B, N, V] of pushes [..., B, L, T] on log-probabilities."""
+def to_logits(given: Problem, push: Tensor, spread: Tensor | None = None) -> Tensor:
+    """The node-logit update [..., B, N, V] of pushes [..., B, L, T] on log-probabilities of the tokens taken.
+
+    `spread` [..., B, L, T, V] are pushes on those of every token.
+    """
     places, mask = given.tree.places[given.tree.mask], given.mask
     table = push.new_zeros(*push.shape[:-2], given.prob.shape[-2] * given.prob.shape[-1])
     table = table.index_add(-1, places, push[..., mask]).unflatten(-1, tuple(given.prob.shape[-2:]))
+    if spread is not None:
+        table = table.index_add(-2, given.tree.nodes[given.tree.mask], spread[..., mask, :])
     return table - given.prob * table.sum(-1, keepdim=True)
 
 
@@ -155,24 +175,26 @@ class Probe:
 
     def _measure(self, given: Problem) -> Measured:
         groups = all_groups(given, self.ordered)
-        loss, pull = self.call(groups.inputs(), groups)
-        return Measured(groups, loss, pull)
+        return self.call(groups.inputs(), groups)
 
-    def call(self, inputs: Mapping[str, Tensor], groups: Groups) -> tuple[Tensor, Tensor]:
-        """(loss [M], pull [M, B, G, T]) for given tensors; raises Failure where either is not finite or missing."""
+    def call(self, inputs: Mapping[str, Tensor], groups: Groups) -> Measured:
+        """The measurement with given tensors; raises Failure where loss or gradient is missing or not finite."""
         where = groups.problem.name
-        logp = inputs["logp"].detach().requires_grad_()
-        loss = self._loss({**inputs, "logp": logp}, groups)
+        trained = [name for name in ("logp", "vocab_logp") if self.takes(name)]
+        leaves = {name: inputs[name].detach().requires_grad_() for name in trained}
+        loss = self._loss({**inputs, **leaves}, groups)
         if not bool(loss.isfinite().all()):
             raise Failure("not finite", f"the loss is {loss[~loss.isfinite()][0].item()}", where)
         if not loss.requires_grad:
             raise Failure("no gradient", "no gradient reaches logp: the loss does not depend on it", where)
-        (pull,) = torch.autograd.grad(loss.sum(), logp, allow_unused=True)
-        if pull is None:
+        pulls = torch.autograd.grad(loss.sum(), list(leaves.values()), allow_unused=True)
+        if all(pull is None for pull in pulls):
             raise Failure("no gradient", "no gradient reaches logp: the loss does not depend on it", where)
-        if not bool(pull.isfinite().all()):
-            raise Failure("not finite", f"the gradient is {pull[~pull.isfinite()][0].item()}", where)
-        return loss.detach(), pull
+        for pull in pulls:
+            if pull is not None and not bool(pull.isfinite().all()):
+                raise Failure("not finite", f"the gradient is {pull[~pull.isfinite()][0].item()}", where)
+        first = torch.zeros_like(inputs["logp"]) if pulls[0] is None else pulls[0]
+        return Measured(groups, loss.detach(), first, pulls[1] if len(pulls) > 1 else None)
 
     def _loss(self, inputs: Mapping[str, Tensor], groups: Groups) -> Tensor:
         given: dict[str, Any] = {k: v for k, v in inputs.items() if k in self.objective.takes}

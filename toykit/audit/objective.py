@@ -14,7 +14,7 @@ from typing import Any
 from toykit._checks import nearest
 from toykit.objectives import CATALOGUE, Method, PolicyGradient
 
-INPUTS = ("logp", "old_logp", "ref_logp", "rewards", "advantages", "mask")
+INPUTS = ("logp", "old_logp", "ref_logp", "rewards", "advantages", "mask", "vocab_logp", "ref_vocab_logp")
 PREFIXES = ("trl", "verl")
 
 
@@ -26,6 +26,7 @@ class Objective:
         rewards                   [B, G]
         advantages                [B, G]     rewards minus the mean of the group's other completions
         mask                      [B, G, T]  bool
+        vocab_logp, ref_vocab_logp  [B, G, T, V]  of every token, for a KL or an entropy over the vocabulary
 
     A `batched` function also takes leading axes, independent batches, and returns a loss for each. `wants_groups`
     says that it is given `groups` too (the adapters' own way to completions and exact values). `notes` say what of a

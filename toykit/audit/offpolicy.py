@@ -61,7 +61,7 @@ def pulls(probe: Probe, member: int, ratios: Tensor) -> Tensor:
     moved[:, 0, member, 0] = ratios.log()
     # Old and reference move as the policy stays, so that no number leaves its range and there is no KL.
     inputs["old_logp"] = inputs["logp"] - moved
-    return -probe.call(inputs, groups)[1][:, 0, member, 0]
+    return -probe.call(inputs, groups).pull[:, 0, member, 0]
 
 
 def live(probe: Probe, member: int, pull: Tensor) -> list[float | None] | None:

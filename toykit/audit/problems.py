@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
@@ -16,6 +17,7 @@ from toykit.tasks.bandit import Bandit, TreeTask
 from toykit.tasks.tree import FORBIDDEN, Tree
 
 STALE_LR = 1.0  # of the exact gradient steps that lie between the behaviour policy and the policy
+FORBIDDEN_LOGP = -100.0
 JUNK = {"logp": -1.5, "old_logp": -1.25, "ref_logp": -2.0}  # what stands on masked positions of a padded problem
 
 
@@ -73,6 +75,17 @@ class Problem:
         found = node_log_probs(self.tree, logits).flatten(-2)[:, self.tree.places]
         found = torch.nn.functional.pad(found, (0, self.padding))
         return found.masked_fill(~self.mask, JUNK[which] if self.padding else 0.0)
+
+    def vocabulary(self, which: str) -> Tensor:
+        """Log-probabilities [B, L, T, V] of every token at every place; `which` is vocab_logp or ref_vocab_logp.
+
+        Forbidden tokens have a probability that is as good as 0, not 0, so that p log p is a number.
+        """
+        table = node_log_probs(self.tree, self.logits if which == "vocab_logp" else self.reference)
+        if self.tree.forbidden is not None:
+            table = table.masked_fill(self.tree.forbidden, FORBIDDEN_LOGP)
+        found = torch.nn.functional.pad(table[:, self.tree.nodes], (0, 0, 0, self.padding))
+        return found.masked_fill(~self.mask[..., None], -math.log(table.shape[-1]))
 
     def with_rewards(self, rewards: Tensor) -> Problem:
         """The same problem with other rewards [B, L]."""
