@@ -1,6 +1,7 @@
 """The ten planted bugs are named, their right twins are not, nor are the methods of the catalogue."""
 
 import pytest
+import torch
 
 from toykit.audit import PLANTED, audit
 from toykit.audit.findings import VERDICTS
@@ -25,6 +26,37 @@ def test_the_planted_bug_is_named_and_nothing_else(bug):
 @pytest.mark.parametrize("name", RIGHT)
 def test_its_right_twin_is_clean(name):
     assert audit(RIGHT[name]).diagnosis == ()
+
+
+def rewards_away(logp, rewards, mask):
+    return -PLANTED["std_leak"][1](logp, rewards, mask)
+
+
+def k1_differentiated(logp, ref_logp, rewards, mask):
+    kl = torch.where(mask, logp - ref_logp, 0.0).sum(-1).mean()
+    return PLANTED["std_leak"][1](logp, rewards, mask) + 0.1 * kl
+
+
+def first_token_left_out(logp, rewards, mask):
+    return PLANTED["std_leak"][1](logp[..., 1:], rewards, mask[..., 1:])
+
+
+def plain_clamp(logp, old_logp, rewards, mask):
+    ratio = (logp - old_logp).exp().clamp(0.8, 1.2)  # without the minimum: no gradient on either side
+    return PLANTED["std_leak"][1](ratio, rewards, mask)
+
+
+@pytest.mark.parametrize(
+    ("loss", "bugs"),
+    [
+        (rewards_away, ["reward_sign"]),
+        (k1_differentiated, ["kl_without_effect"]),
+        (first_token_left_out, ["shifted"]),
+        (plain_clamp, []),
+    ],
+)
+def test_bugs_that_are_not_planted(loss, bugs):
+    assert [one.bug for one in audit(loss).diagnosis] == bugs
 
 
 BIASES = {  # what each is biased in, by theme; off policy all are, as nothing here corrects for whole completions

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from toykit.audit import INPUTS, PLANTED, as_objective, audit
+from toykit.audit import PLANTED, as_objective, audit
 from toykit.objectives import KL, Advantage, PolicyGradient, method
 
 
@@ -19,7 +19,6 @@ def fixed(logp, rewards, mask):
     [
         (fixed, ("logp", "rewards", "mask")),
         (lambda mask, logp, beta=0.1: logp.sum(), ("mask", "logp")),
-        (lambda **given: given["logp"].sum(), INPUTS),
         ("rloo", ("logp", "rewards", "mask")),
         ("grpo", ("logp", "old_logp", "ref_logp", "rewards", "mask")),
         (PolicyGradient(Advantage(), ratio="token"), ("logp", "old_logp", "rewards", "mask")),
@@ -40,6 +39,7 @@ def test_an_objective_takes_what_it_asks_for(given, taken):
         (lambda logp, reward: 0, "got reward; did you mean 'rewards'"),
         (lambda rewards: 0, "must take logp"),
         (lambda logp, /: 0, "got logp"),
+        (lambda **given: 0, "must take logp"),
         (3, "must be a name, a toykit objective or a function, got int"),
         ("grp", "did you mean 'grpo'"),
         ("absent.py:f", "a file that exists, got absent.py"),

@@ -41,10 +41,9 @@ def whole(probe: Probe) -> Property:
         fits |= {f"E[r] - beta {name}": fit(found, reward(p), part) for name, part in penalties(p).items()}
         if (given := conditioned(p)) is not None:
             fits["-KL(ref given r > 1/2||pi)"] = fit(found, given)
-    best = _simplest(fits)
     if probe.takes("vocab_logp"):
         fits["E[r] + beta entropy of each next token"] = fit(found, reward(p), entropy(p))
-        best = _simplest(fits)
+    best = _simplest(fits)
     if float(found.norm()) == 0:
         return Property("direction.objective", FAULT, 0.0, None, TREE, "the expected update is 0")
     if fits[best].error > SAME and probe.takes("ref_logp"):
@@ -52,10 +51,11 @@ def whole(probe: Probe) -> Property:
         best = _simplest(fits)
     wanted = ("E[r]", f"E[r] - beta {REVERSE}")
     close, row = fits[best].error < SAME, {name: _row(one) for name, one in fits.items()}
+    right = close and best in wanted and fits[best].weights[0] > 0 and _beta(fits[best]) >= 0
     words = _in_words(best, fits[best]) if close else f"of none of the candidates; the nearest is {best}"
     return Property(
         "direction.objective",
-        (EXACT if best in wanted and _beta(fits[best]) >= 0 else BIASED) if close else BIASED,
+        EXACT if right else BIASED,
         {"best": best} | row,
         " or ".join(wanted),
         TREE,

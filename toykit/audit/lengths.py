@@ -7,7 +7,7 @@ import math
 from torch import Tensor
 
 from toykit.audit.candidates import reward
-from toykit.audit.findings import BIASED, EXACT, FAULT, NONE, NOTE, SAME, Property, fit, short
+from toykit.audit.findings import BIASED, EXACT, NONE, NOTE, SAME, Property, fit, short
 from toykit.audit.measure import Measured, Probe
 from toykit.audit.problems import Problem
 from toykit.exact import policy_gradient
@@ -87,4 +87,4 @@ def _equal(probe: Probe) -> Property:
     if not still:
         words = f"with all rewards 1 there is an expected update of size {short(size)}"
         words += f", which changes the mean length by {short(drift)}"
-    return Property("lengths.equal_rewards", EXACT if still else FAULT, row, 0.0, EQUAL, words)
+    return Property("lengths.equal_rewards", EXACT if still else BIASED, row, 0.0, EQUAL, words)

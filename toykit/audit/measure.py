@@ -17,8 +17,6 @@ from toykit.audit.problems import Problem, problem
 from toykit.exact import enumerate_groups
 
 MOST_GROUPS = 20_000
-
-
 KINDS = ("raised", "not finite", "not a scalar", "no gradient")  # of failures
 
 

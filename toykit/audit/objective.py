@@ -63,13 +63,11 @@ def as_objective(given: Any, name: str | None = None) -> Objective:
 
 
 def _taken(fn: Callable[..., Any], name: str) -> tuple[str, ...]:
-    """Which of the inputs the function asks for; raises ValueError naming others that it needs."""
+    """Which of the inputs the function asks for by name; raises ValueError naming others that it needs."""
     parameters = inspect.signature(fn).parameters.values()
     kinds = inspect.Parameter
-    if any(p.kind is kinds.VAR_KEYWORD for p in parameters):
-        return INPUTS
     by_name = [p for p in parameters if p.kind in (kinds.POSITIONAL_OR_KEYWORD, kinds.KEYWORD_ONLY)]
-    unknown = [p.name for p in parameters if p not in by_name and p.kind is not kinds.VAR_POSITIONAL]
+    unknown = [p.name for p in parameters if p.kind is kinds.POSITIONAL_ONLY]
     unknown += [p.name for p in by_name if p.name not in INPUTS and p.default is kinds.empty]
     if unknown:
         hint = nearest(unknown[0], INPUTS)
