@@ -46,6 +46,14 @@ def plain_clamp(logp, old_logp, rewards, mask):
     return PLANTED["std_leak"][1](ratio, rewards, mask)
 
 
+def pairs(logp, ref_logp, rewards, mask):
+    """DPO on the pairs of a group: without a difference in reward there is no pair, and no KL either."""
+    ratio = torch.where(mask, logp - ref_logp, 0.0).sum(-1)
+    wins = (rewards[..., :, None] > rewards[..., None, :]).to(logp.dtype)
+    margin = 0.1 * (ratio[..., :, None] - ratio[..., None, :])
+    return -(wins * torch.nn.functional.logsigmoid(margin)).sum((-1, -2)).mean()
+
+
 @pytest.mark.parametrize(
     ("loss", "bugs"),
     [
@@ -53,6 +61,7 @@ def plain_clamp(logp, old_logp, rewards, mask):
         (k1_differentiated, ["kl_without_effect"]),
         (first_token_left_out, ["shifted"]),
         (plain_clamp, []),
+        (pairs, []),
     ],
 )
 def test_bugs_that_are_not_planted(loss, bugs):

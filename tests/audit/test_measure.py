@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from toykit.audit import PROBLEMS, Failure, Objective, Probe, all_groups, as_objective, problem
+from toykit.audit.noise import properties as noise
 from toykit.exact import leaf_log_probs, node_log_probs, policy_gradient
 
 
@@ -96,3 +97,15 @@ def test_failures_name_what_happened_and_where(fn, kind, words):
         Probe(Objective("f", fn, ("logp",))).on("binary")
     assert (caught.value.kind, caught.value.where) == (kind, "binary")
     assert words in caught.value.words
+
+
+def test_the_noise_of_reinforce_with_the_exact_baseline_is_that_of_the_audit():
+    """RLOO is noisier than that: the mean of the others is itself drawn."""
+
+    def exact_baseline(logp, rewards, mask):
+        return -torch.where(mask, (rewards - 0.25)[..., None] * logp, 0.0).sum(-1).mean()
+
+    (found,) = noise(Probe(as_objective(exact_baseline)))
+    assert found.measured["ratio"] == pytest.approx(found.measured["ratio_with_baseline"], rel=1e-10)
+    (found,) = noise(Probe(as_objective(rloo)))
+    assert all(a < b for a, b in zip(found.measured["ratio"], found.measured["ratio_with_baseline"], strict=True))

@@ -96,6 +96,14 @@ def test_an_input_that_is_not_read_is_a_finding():
     assert (found.verdict, found.measured) == ("fault", ["old_logp"])
 
 
+def test_a_loss_that_draws_is_a_finding():
+    def drawn(logp, rewards, mask):
+        return fixed(logp, rewards, mask) * torch.rand(())
+
+    found = audit(drawn)["edges.deterministic"]
+    assert found.verdict == "fault" and "it draws, or keeps a state" in found.detail
+
+
 def test_a_loss_that_fails_now_and_then_is_measured_where_it_does_not():
     def picky(logp, rewards, mask):
         if logp.shape[0] == 2:

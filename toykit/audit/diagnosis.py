@@ -72,8 +72,8 @@ def kl_per_token(found: Found) -> Diagnosis | None:
 
 def kl_without_effect(found: Found) -> Diagnosis | None:
     name = "direction.kl.token"
-    if _measured(found, name).get("best") != "0":
-        return None
+    if not _measured(found, name).get("groups"):
+        return None  # there is a KL, or equal rewards leave nothing to learn from, as in a loss on pairs
     words = "the KL has no expected gradient, as k1 that is differentiated has none"
     return _from(found, name, "kl_without_effect", words)
 

@@ -95,9 +95,10 @@ def kl_part(probe: Probe, base: str) -> Property:
     fits = {key: fit(measured.gradient, part) for key, part in penalties(measured.problem).items()}
     size, beside = float(measured.gradient.norm()), float(measured.pull.norm())
     if size <= NOTHING * max(beside, 1e-300):
-        moves = "although its groups have gradients" if beside > 0 else "no group has one"
-        words = f"with equal rewards the expected update is 0, {moves}: the KL has no effect"
-        return Property(label, BIASED, {"best": "0"}, REVERSE, name, words)
+        words = "with equal rewards no group has a gradient: there is no KL apart from the reward"
+        if beside > 0:
+            words = "with equal rewards the expected update is 0, although groups have gradients: the KL has no effect"
+        return Property(label, BIASED, {"best": "0", "groups": beside > 0}, REVERSE, name, words)
     best = _simplest(fits)
     beta, error = fits[best].weights[0], fits[best].error
     close = error < SAME

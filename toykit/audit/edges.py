@@ -48,7 +48,8 @@ def deterministic(probe: Probe) -> Property:
     groups = _groups()
     first, again = (probe.call(groups.inputs(), groups) for _ in range(2))
     same = torch.equal(first.loss, again.loss) and torch.equal(first.pull, again.pull)
-    words = "the same input gives the same loss and gradient" + ("" if same else " not: it draws, or keeps a state")
+    words = "the same input gives the same loss and gradient"
+    words = words if same else "the same input gives another loss or gradient: it draws, or keeps a state"
     return Property("edges.deterministic", EXACT if same else FAULT, same, True, NAME, words)
 
 

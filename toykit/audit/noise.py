@@ -24,17 +24,17 @@ def properties(probe: Probe) -> list[Property]:
         return [Property("noise.ratio", NONE, None, None, name, "no group size gives an update")]
     signal = {g: float(m.gradient.square().sum()) for g, m in found.items()}
     ratio = {g: signal[g] / m.variance if m.variance else 0.0 for g, m in found.items()}
-    best = {g: _best(m) for g, m in found.items()}
+    baseline = {g: _with_baseline(m) for g, m in found.items()}
     row = {"G": list(found), "variance": [m.variance for m in found.values()], "ratio": list(ratio.values())}
-    row["ratio_of_best"] = list(best.values())
-    share = {g: ratio[g] / best[g] for g in found}
-    words = ", ".join(f"{short(ratio[g])} (G = {g}, {short(share[g])} of the best)" for g in found if g in (2, 4, 8))
-    words = f"squared mean over variance of one group's update is {words}"
-    return [Property("noise.ratio", NOTE, row, list(best.values()), name, words)]
+    row["ratio_with_baseline"] = list(baseline.values())
+    share = {g: ratio[g] / baseline[g] for g in found}
+    words = ", ".join(f"{short(ratio[g])} (G = {g}, x {short(share[g])})" for g in found if g in (2, 4, 8))
+    words = f"squared mean over variance of a group's update, and beside that of the exact baseline E[r]: {words}"
+    return [Property("noise.ratio", NOTE, row, list(baseline.values()), name, words)]
 
 
-def _best(measured: Measured) -> float:
-    """The ratio of the exact expected reward as a baseline: rewards minus E[r], averaged over the group."""
+def _with_baseline(measured: Measured) -> float:
+    """The ratio with the exact expected reward as a baseline: rewards minus E[r], averaged over the group."""
     p, g = measured.problem, measured.problem.group_size
     law, step = p.law[0], reward(p)[0, 0]
     advantage = p.rewards[0] - (law * p.rewards[0]).sum()
