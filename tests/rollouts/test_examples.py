@@ -62,6 +62,8 @@ def test_a_mismatched_completion_is_that_of_the_next_row_with_another_prompt():
     assert found.ref_logp is None
     alike = labelled(prompt_ids=torch.tensor([4, 4, 4])).mismatched()
     assert alike.completions[:, 1, 0].tolist() == [2, 4, 0]  # one prompt: the next row
+    round_the_end = labelled(prompt_ids=torch.tensor([4, 9, 4])).mismatched()
+    assert round_the_end.completions[:, 1, 0].tolist() == [2, 4, 2]  # row 2 passes over row 0
     with pytest.raises(ValueError, match="rows must be at least 2 to be mismatched, got 1"):
         take(labelled(), slice(0, 1)).mismatched()
 

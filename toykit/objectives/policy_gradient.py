@@ -145,23 +145,22 @@ class PolicyGradient:
         """
         with torch.no_grad():
             rewards = rollouts.rewards if self.signal is None else self.signal(rollouts)
-            penalty, route = self._detached_kl(rollouts), None if self.kl is None else self.kl.route
-            net = rewards if penalty is None or route != "reward" else rewards - penalty.sum(-1)
+            by_token, route = self._detached_kl(rollouts), None if self.kl is None else self.kl.route
+            penalty = None if by_token is None else beta_of(self.kl.beta, rollouts) * by_token.sum(-1)  # type: ignore[union-attr]
+            net = rewards if penalty is None or route != "reward" else rewards - penalty
             returns = None
             if isinstance(self.advantage, GAE):
-                values, by_token = _extra(rollouts, "values"), self._token_rewards(rollouts, rewards, penalty)
-                advantages, returns = self.advantage(
-                    by_token, values, rollouts.mask, rollouts.weights, rollouts.enumerated
-                )
+                values, each = _extra(rollouts, "values"), self._token_rewards(rollouts, rewards, by_token)
+                advantages, returns = self.advantage(each, values, rollouts.mask, rollouts.weights, rollouts.enumerated)
             elif isinstance(self.advantage, TokenReturns):
-                advantages = self.advantage(self._token_rewards(rollouts, rewards, penalty), rollouts.mask)
+                advantages = self.advantage(self._token_rewards(rollouts, rewards, by_token), rollouts.mask)
             elif isinstance(self.advantage, GreedyBaseline):
                 beside = self.advantage(net, _extra(rollouts, "greedy_rewards"))
                 advantages = beside[..., None] * rollouts.mask
             else:
                 advantages = advantages_of(self.advantage, rollouts, net)
             if penalty is not None and route == "score":
-                advantages = advantages - penalty.sum(-1, keepdim=True) * rollouts.mask
+                advantages = advantages - penalty[..., None] * rollouts.mask
             finite("advantages", advantages, rollouts.prompt_ids if rollouts.prompt_ids.dim() == 1 else None)
             weights = _weights(self.aggregate, rollouts)
             for term in self.penalties:
@@ -205,7 +204,7 @@ class PolicyGradient:
         return (prepared.token_weights * per_token).sum(_BATCH), figures
 
     def _detached_kl(self, rollouts: Rollouts) -> Tensor | None:
-        """beta times the KL estimate of each token [..., B, G, T], None without a penalty that needs it."""
+        """The KL estimate of each token [..., B, G, T], None without a penalty that needs it."""
         if self.kl is None:
             return None
         if rollouts.ref_logp is None:
@@ -214,16 +213,15 @@ class PolicyGradient:
             return None
         logp = rollouts.extras.get("policy_logp", rollouts.old_logp)
         vocab, ref_vocab = rollouts.extras.get("vocab_logp"), rollouts.extras.get("ref_vocab_logp")
-        per_token = self.kl.per_token(logp, rollouts.ref_logp, rollouts.mask, vocab, ref_vocab)
-        return beta_of(self.kl.beta, rollouts)[..., None] * per_token
+        return self.kl.per_token(logp, rollouts.ref_logp, rollouts.mask, vocab, ref_vocab)
 
-    def _token_rewards(self, rollouts: Rollouts, rewards: Tensor, penalty: Tensor | None) -> Tensor:
+    def _token_rewards(self, rollouts: Rollouts, rewards: Tensor, estimate: Tensor | None) -> Tensor:
         """Each token's reward [..., B, G, T], or the completion's with its last token, less the token's own penalty."""
         given = rollouts.extras.get("token_rewards") if self.signal is None else None
         by_token = at_last_token(rewards, rollouts.mask) if given is None else given
-        if penalty is None or self.kl is None or self.kl.route != "reward":
+        if estimate is None or self.kl is None or self.kl.route != "reward":
             return by_token
-        return by_token - penalty
+        return by_token - beta_of(self.kl.beta, rollouts)[..., None] * estimate
 
     def with_(self, **pieces: object) -> PolicyGradient:
         """The same combination with some pieces replaced."""

@@ -74,10 +74,13 @@ class Labelled:
         n, ids = len(self.prompt_ids), self.prompt_ids
         if n < 2:
             raise ValueError(f"rows must be at least 2 to be mismatched, got {n}")
-        ahead = torch.arange(1, n, device=ids.device)
-        others = (torch.arange(n, device=ids.device)[:, None] + ahead) % n  # [N, N - 1], the nearest first
-        first = (ids[others] != ids[:, None]).to(torch.int8).argmax(1, keepdim=True)
-        at = others.gather(1, first)[:, 0]
+        rows = torch.arange(n, device=ids.device)
+        starts = (ids != ids.roll(1)).nonzero()[
+            :, 0
+        ]  # of runs of rows with one prompt; the last row is before the first
+        at = (rows + 1) % n
+        if len(starts):
+            at = starts[torch.searchsorted(starts, rows, right=True) % len(starts)]
         both = {k: torch.stack([(x := getattr(self, k)[:, 0]), x[at]], 1) for k in ("completions", "mask")}
         return replace(self, **both, ref_logp=None)
 

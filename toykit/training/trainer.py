@@ -20,7 +20,7 @@ from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, Runn
 from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.policies.hub_cursor import compile_step
-from toykit.rewards import Shaping
+from toykit.rewards import LearnedReward, ProcessRewards, Shaping
 from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
 from toykit.rollouts.batch import in_pieces
 from toykit.selection import Selection, selection
@@ -56,7 +56,7 @@ class Trainer:
         strategy: Strategy | None = None,
         config: TrainConfig | None = None,
         selection: Selection | None = None,
-        shaping: Shaping | None = None,
+        shaping: Shaping | LearnedReward | ProcessRewards | None = None,
         reference: nn.Module | None = None,
         processes: Processes | None = None,
     ) -> None:
