@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from toykit.lessons.base import Experiment, Lesson
-from toykit.lessons.l03_lite_ppo import sampled
-from toykit.lessons.l03_lite_ppo.sampled_claims import SAMPLED_CLAIMS
+from toykit.lessons.l03_lite_ppo import exact, exercises, explorer, figures, sampled
+from toykit.lessons.l03_lite_ppo.claims import CLAIMS
 
-__all__ = ["LESSON"]
+__all__ = ["LESSON", "exercises", "explorer"]
 
 LESSON = Lesson(
     number="03",
@@ -25,8 +25,14 @@ LESSON = Lesson(
         "exact.squared_group_weight",
     ),
     experiments={
+        "exact": Experiment(exact.run),
         "gpt": Experiment(sampled.gpt, seeds=(0, 1, 2, 3, 4), recorded=True),
         "llm": Experiment(sampled.llm, seeds=(0, 1, 2, 3, 4), recorded=True),
     },
-    claims=SAMPLED_CLAIMS,
+    claims=CLAIMS,
+    figures={
+        "exact": {"tricks": figures.tricks_figure},
+        "gpt": {"training": figures.training_figure},
+        "llm": {"training": figures.training_figure},
+    },
 )

@@ -167,11 +167,11 @@ SIZES = {
         {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
         ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),
         6,
-        PretrainConfig(steps=20, batch=64, lr=1e-2),
-        PretrainConfig(steps=40, batch=64, lr=1e-2),
-        TrainConfig(lr=1e-3, prompts=4, epochs=2, max_grad_norm=1.0),
+        PretrainConfig(steps=5, batch=16, lr=1e-2),
+        PretrainConfig(steps=10, batch=16, lr=1e-2),
+        TrainConfig(lr=1e-3, prompts=2, epochs=2, max_grad_norm=1.0),
         (0, 1),
-        8,
+        prompts=4,
     ),
 }
 
