@@ -17,7 +17,7 @@ from toykit.objectives import token_weights
 from toykit.plots import bars, explore, figure, wipe
 from toykit.plots.controls import Slider
 from toykit.plots.explorer import Explorer
-from toykit.plots.style import CYCLE, GREY
+from toykit.plots.style import CYCLE, GREY, Role
 
 OTHERS = 7  # prompts of the batch beside the one that is looked at
 RATES = tuple(round(0.02 * i, 2) for i in range(1, 50))
@@ -82,7 +82,7 @@ def weights_figure(p: float = 0.5, group_size: int = 8, others: float = 0.98) ->
     _draw_advantages(middle, now, group_size)
     shares = np.array(list(now.share.values()))
     parts = {THIS: shares, REST: 1 - shares}
-    bars(right, parts, ["group\nstd", "no\nstd", "batch\nstd"], "stacked", {THIS: CYCLE[4], REST: CYCLE[7]})
+    bars(right, parts, ["group\nstd", "no\nstd", "batch\nstd"], "stacked", {THIS: CYCLE[4], REST: Role("#BBBBBB")})
     right.set(title="share of the squared update", ylim=(0, 1.3))
     right.set_yticks([0, 0.5, 1])
     right.legend(loc="upper left", ncols=2, fontsize=8, handlelength=1.2, columnspacing=0.9)

@@ -41,6 +41,7 @@ def tricks_figure(results: Results) -> Figure:
         curve_with_interval(middle, range(len(path)), [path], f"{high:g}", how, markers=12)
     middle.axhline(0.5, color="#888888", linewidth=0.8)
     middle.set(title="a rare right answer, by upper clip", xlabel="batches", ylim=(0, 0.7), xlim=(0, 12.5))
+    middle.set_xticks([0, 3, 6, 9, 12])
     middle.legend(loc="upper left", fontsize=8, ncols=2)
     overlong = results["overlong"]
     for how, (name, path) in zip((CYCLE[0], CYCLE[1], CYCLE[2]), overlong["cut"].items(), strict=True):
