@@ -191,6 +191,8 @@ def test_the_gpt_rung_measures_every_arm_and_is_the_same_again():
     assert list(found["runs"]) == list(sampled.ARMS)
     starts = {arm: [path[0] for path in of["length"]] for arm, of in found["runs"].items()}
     assert starts["Lite PPO"] == starts["GRPO"] == starts["DAPO"] != starts["Lite PPO, easy"]
+    ends = {arm: [path[-1] for path in of["entropy"]] for arm, of in found["runs"].items()}
+    assert starts["other seeds"] == starts["Lite PPO"] and ends["other seeds"] != ends["Lite PPO"]
     assert max(path[0] for path in found["runs"]["Lite PPO, short"]["length"]) <= 10
     again = run(LESSON, "gpt", **SHORT, only=("clip-higher", "no std, easy"))
     assert again["runs"] == {arm: found["runs"][arm] for arm in ("clip-higher", "no std, easy")}
@@ -216,8 +218,9 @@ def test_each_trick_changes_one_piece_of_lite_ppo():
         ]
         for name, m in every.items()
     }
-    assert {name: changed[name] for name in list(every)[:7]} == {
+    assert {name: changed[name] for name in list(every)[:8]} == {
         "Lite PPO": [],
+        "other seeds": [],
         "group std": ["advantage"],
         "no std": ["advantage"],
         "batch mean": ["advantage"],

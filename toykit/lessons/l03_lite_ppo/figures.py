@@ -67,9 +67,9 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         _draw(fourth, results, f"{name}, short", "cut", name, live)
     fourth.set(title="little room: completions cut")
     fourth.set_ylim(bottom=0)
-    for ax in (first, third, fourth):
+    for ax, place in ((first, "lower right"), (third, "lower right"), (fourth, "upper right")):
         ax.set_xlabel("training steps")
-        ax.legend(loc="lower right" if ax is not fourth else "best", fontsize=8)
+        ax.legend(loc=place, fontsize=8)
     panel_labels(axes)
     return made
 
@@ -87,7 +87,7 @@ def _draw_tricks(ax: Axes, results: Results) -> None:
     for row, name in enumerate(reversed(names)):
         mean, half = mean_interval(difference(last(results, name, "success"), last(results, "Lite PPO", "success")))
         color = "#444444" if abs(mean) <= half else CYCLE[0 if mean > 0 else 1].color
-        ax.plot([mean - half, mean + half], [row, row], color=color, linewidth=2)
+        ax.plot([mean - half, mean + half], [row, row], "-", color=color, linewidth=2)
         ax.plot(mean, row, "o", color=color, markersize=6)
     ax.axvline(0, color="#888888", linewidth=0.9)
     ax.set_yticks(range(len(names)), names[::-1])

@@ -26,10 +26,11 @@ from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 GROUP = 8
 STOPS = (0, 10, 20, 40)
 MEASURED = 256  # held-out prompts, with a group each
+CONTROL, APART = "other seeds", 1_000  # Lite PPO again, with seeds so far from the others: how much is chance
 
 
 def methods() -> dict[str, Method]:
-    """Lite PPO, Lite PPO with one piece changed, and the two methods that it is held against."""
+    """Lite PPO (twice), Lite PPO with one piece changed, and the two methods that it is held against."""
     lite = method("lite_ppo")
 
     def with_(**pieces: Any) -> Method:
@@ -37,6 +38,7 @@ def methods() -> dict[str, Method]:
 
     return {
         "Lite PPO": lite,
+        CONTROL: lite,
         "group std": with_(advantage=Advantage(mean="group", std="group")),
         "no std": with_(advantage=Advantage(mean="group")),
         "batch mean": with_(advantage=Advantage(mean="batch", std="batch")),
@@ -118,7 +120,8 @@ def experiment(
         setting, name = ARMS[arm]
         base, task = bases.of(setting)
         policy = copy.deepcopy(base).requires_grad_(True)
-        return Trainer(policy, task, methods()[name], Sampled(GROUP), replace(config, seed=seed), reference=base)
+        own = replace(config, seed=seed + APART if name == CONTROL else seed)
+        return Trainer(policy, task, methods()[name], Sampled(GROUP), own, reference=base)
 
     chosen = {arm: partial(trainer, arm=one_of("only", arm, ARMS)) for arm in only}
     found = compare(chosen, seeds, stops, partial(measure, prompts=prompts), folder, progress)
