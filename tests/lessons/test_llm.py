@@ -13,9 +13,17 @@ from toykit.tasks import Vocab
 VOCAB = Vocab(tuple("0123456789"))
 
 
-@pytest.mark.parametrize(
-    "lesson", ["l01_kl_as_bayes", "l02_reasoning_boundary", "l03_lite_ppo", "l10_rapo", "l13_brorl", "l35_limit_of_rlvr"]
+LESSONS = (
+    "l01_kl_as_bayes",
+    "l02_reasoning_boundary",
+    "l03_lite_ppo",
+    "l10_rapo",
+    "l13_brorl",
+    "l35_limit_of_rlvr",
 )
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
 def test_the_full_size_of_every_lessons_llm_rung_can_be_called(lesson):
     """With one thin layer: what could not fit are the heads."""
     for size in importlib.import_module(f"toykit.lessons.{lesson}.sampled").SIZES.values():
