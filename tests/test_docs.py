@@ -7,6 +7,9 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from toykit.cli.commands import app
 from toykit.lessons import all_lessons, claims
 from toykit.plots.tables import VERDICTS
 
@@ -60,3 +63,8 @@ def test_the_ledger_lists_every_claim_and_the_verdicts_of_the_recorded_ones():
             for row in claims(lesson, rung):
                 verdict = VERDICTS[row["holds"]] + " (recorded)" * row["recorded"]
                 assert found[lesson.number, row["claim"]][2] == verdict, "run: make claims"
+
+
+def test_the_page_of_speed_has_the_recorded_figures():
+    table = CliRunner().invoke(app, ["bench", "--recorded", "--markdown"]).stdout
+    assert (ROOT / "docs" / "speed.md").read_text().endswith(f"\n\n{table}"), "run: make speed"
