@@ -75,9 +75,9 @@ def padding(probe: Probe) -> Property:
     before, after = probe.on(NAME).gradient, probe.on(name).gradient
     away, near = relative(after, before), fit(after, before)
     row = {"change": away, "times": near.weights[0], "error": near.error}
-    words = "changes nothing" if away < SAME else f"changes the update by {short(away)}"
+    words = "change nothing" if away < SAME else f"change the update by {short(away)}"
     if away >= SAME and near.error < SAME:
-        words = f"multiplies the update by {short(near.weights[0])}"
+        words = f"multiply the update by {short(near.weights[0])}"
     verdict = EXACT if away < SAME else FAULT
     return Property("invariance.padding", verdict, row, 0.0, name, f"{PADDING} more columns of padding {words}")
 

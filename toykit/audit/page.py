@@ -18,7 +18,7 @@ body { font-family: system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; 
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 table { border-collapse: collapse; width: 100%; font-size: 0.9rem; }
 th, td { text-align: left; vertical-align: top; padding: 0.35rem 0.6rem; border-bottom: 1px solid #e4e4e4; }
-td:first-child, td:last-child { font-family: ui-monospace, monospace; font-size: 0.82rem; white-space: nowrap; }
+td:first-child, td:nth-child(4) { font-family: ui-monospace, monospace; font-size: 0.82rem; white-space: nowrap; }
 .v { display: inline-block; min-width: 3.6rem; padding: 0 0.4rem; border-radius: 0.3rem; text-align: center; }
 .exact { background: #d9efe6; } .biased { background: #fbeccb; } .fault { background: #f6d5c3; font-weight: bold; }
 .note { background: #e8edf3; } .none { color: #777; }
