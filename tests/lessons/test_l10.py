@@ -12,7 +12,7 @@ from toykit.lessons import claims, judge, load, picture, recorded, run
 from toykit.lessons.l10_rapo import exact, explorer, sampled, shared_logits
 from toykit.lessons.l10_rapo.claims import units
 from toykit.plots.images import pixels
-from toykit.rollouts import leaf_logps
+from toykit.rollouts import Rollouts, leaf_logps
 from toykit.tasks import AlternatingSum
 from toykit.training import load_policy
 
@@ -211,6 +211,31 @@ def test_the_methods_differ_in_their_penalty_alone():
         assert given.objective.with_(kl=None, penalties=()) == plain
 
 
+def test_a_penalty_in_the_reward_of_a_group_that_fails_is_blown_up_to_full_strength_and_one_beside_it_is_not():
+    """Log-ratios of 0, 0.001, 0.002, 0.003 and no right answer: in the reward they are divided by their own spread."""
+    ratio = torch.tensor([0.0, 0.001, 0.002, 0.003], dtype=torch.float64)[None, :, None]
+    one = torch.ones(1, 1, dtype=torch.int64)
+    batch = Rollouts(
+        prompts=one,
+        prompt_mask=one > 0,
+        prompt_ids=torch.tensor([0]),
+        completions=torch.zeros(1, 4, 1, dtype=torch.int64),
+        mask=torch.ones(1, 4, 1, dtype=torch.bool),
+        old_logp=ratio - 1,
+        rewards=torch.zeros(1, 4, dtype=torch.float64),
+        weights=torch.full((1, 4), 0.25, dtype=torch.float64),
+        ref_logp=torch.full((1, 4, 1), -1.0, dtype=torch.float64),
+    )
+    made = sampled.methods()
+    inside, beside = (
+        made[f"GRPO + reverse KL{where}"].objective.prepare(batch).advantages for where in ("", ", beside")
+    )
+    spread = ratio.std()
+    expected = -0.05 * (ratio - ratio.mean()) / (0.05 * spread + 1e-4)
+    assert torch.allclose(inside, expected, atol=1e-12) and inside.std() > 0.35
+    assert torch.allclose(beside, -0.05 * ratio, atol=1e-15) and beside.std() < 1e-4
+
+
 def test_the_llm_recipe_runs_on_a_tiny_model_and_resumes(tmp_path):
     found = run(LESSON, "llm", seeds=(0,), size="tiny", folder=tmp_path)
     assert found["parameters"] < 50_000 and found["group_size"] == 4
@@ -232,6 +257,7 @@ def test_options_that_an_experiment_does_not_take_are_refused():
 def test_every_effect_of_the_gpt_rung_is_decided_by_its_record():
     rows = claims(LESSON, "gpt")
     assert all(row["recorded"] and len(row["seeds"]) >= 5 and row["holds"] is not None for row in rows)
+    assert [row["claim"] for row in rows if not row["holds"]] == ["G3", "G8", "G9"]  # what the toy does not show
     for row in rows:
         low, high = row["interval"]
         assert low <= row["measured"] <= high

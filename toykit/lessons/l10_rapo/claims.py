@@ -148,7 +148,7 @@ REVERSE, STRONG = "reverse KL 0.1", "reverse KL 0.5"
 EXACT: tuple[tuple[str, str, str, Callable[[Results], Evidence]], ...] = (
     ("C1a", "theorem", "the reverse KL's optimum has no mass where the reference has none", c1a),
     ("C1b", "theorem", "the forward KL's optimum may have 1 - α there", c1b),
-    ("C1c", "theorem", "masses of a rare right answer at both optima, for 4 α and 4 ε, as in the card's table", c1c),
+    ("C1c", "theorem", "masses of a rare right answer at both optima, for four α and four ε down to 0", c1c),
     ("C2a", "theorem", "the closed forms are the maximisers, with an entropy bonus too", c2a),
     ("C2b", "theorem", "with an entropy bonus of 0.05 (α = 0.2, ε = 1e-4): 0.7699 forward, 0.0251 reverse", c2b),
     ("C3a", "theorem", "the mean of D under the policy is KL(refhat, π), and D >= 0", c3a),

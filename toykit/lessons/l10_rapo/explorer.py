@@ -87,7 +87,7 @@ def optima_words(alpha: float = 0.2, eps: float = 1e-4, beta: float = 0.0, phi: 
 def optima_explorer(live: bool | None = None) -> Explorer:
     """The weight of the KL, what the base gives the right answer, the entropy bonus and the reference's tempering."""
     controls: dict[str, Any] = {
-        "alpha": Slider(0.02, 2.0, default=0.2, log=21, label="α"),
+        "alpha": Slider(0.02, 1.0, default=0.2, log=18, label="α"),
         "eps": Slider.at(EPS, default=1e-4, label="ε"),
         "beta": Slider.at(BONUS, label="entropy bonus β"),
         "phi": Slider.at(PHI, default=1.0, label="reference to the power φ"),

@@ -103,7 +103,7 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         for name, look in SAMPLED.items():
             _draw(ax, panel, results, live, name, LOOKS[look])
     axes[1].set(title="held out, pass@256", xlabel="training steps")
-    axes[2].set(title="hardest quarter of training, pass@1", xlabel="training steps")
+    axes[2].set(title="hardest quarter, pass@1", xlabel="training steps")
     made.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, columnspacing=1.2)
     panel_labels(axes)
     return made
