@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toykit.exact import best_of_n, enumerate_groups, kl, posterior
+from toykit.exact import best_of_n, best_of_n_to_kl, enumerate_groups, kl, posterior
 
 
 def draw(seed, *shape, levels=None):
@@ -115,3 +116,70 @@ def test_bad_input_is_named():
         best_of_n(log_prior, rewards, math.inf)
     with pytest.raises(ValueError, match="rewards must not be NaN"):
         best_of_n(log_prior, torch.full((4,), math.nan), 2)
+
+
+def test_many_numbers_of_draws_at_once_are_each_their_own():
+    log_prior, rewards = draw(5, 7, levels=2)
+    n = torch.tensor([1.0, 2.5, 64.0], dtype=torch.float64)
+    every = best_of_n(log_prior, rewards, n)
+    for i, each in enumerate(n.tolist()):
+        alone = best_of_n(log_prior, rewards, each)
+        assert torch.allclose(every.log_p[i], alone.log_p, atol=1e-15)
+        assert every.kl[i].item() == pytest.approx(alone.kl.item(), abs=1e-15)
+        assert every.bound[i].item() == pytest.approx(math.log(each) - (each - 1) / each, abs=1e-14)
+    by_log = best_of_n(log_prior, rewards, log_n=n.log())
+    assert torch.equal(by_log.log_p, every.log_p)
+
+
+def test_more_draws_than_a_float_can_hold():
+    """A best completion of mass e^-1000 among e^1000 draws is met with probability 1 - 1/e."""
+    log_prior = torch.tensor([-1000.0, 0.0], dtype=torch.float64)
+    law = best_of_n(log_prior, torch.tensor([1.0, 0.0]), log_n=1000.0)
+    met = 1 - math.exp(-1)
+    assert law.log_p.exp().tolist() == pytest.approx([met, 1 - met], abs=1e-12)
+    expected = met * (1000 + math.log(met)) + (1 - met) * math.log(1 - met)
+    assert law.kl.item() == pytest.approx(expected, abs=1e-9)
+    assert law.bound.item() == 999.0
+
+
+def test_the_bound_is_reached_as_ties_vanish():
+    """K equally likely completions of different rewards: the slack of the bound falls like 1 / K^2."""
+    slack = []
+    for k in (10, 100, 1000, 10_000):
+        law = best_of_n(torch.full((k,), -math.log(k), dtype=torch.float64), torch.arange(k), 8)
+        slack.append((law.bound - law.kl).item())
+    assert all(80 < a / b < 120 for a, b in itertools.pairwise(slack))
+    assert 0 < slack[-1] < 1e-7
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 10_000), share=st.floats(1e-6, 0.999), levels=st.sampled_from([None, 1]))
+def test_the_number_of_draws_for_a_divergence_is_found(seed, share, levels):
+    log_prior, rewards = draw(seed, 2, 6, levels=levels)
+    best = rewards == rewards.amax(-1, keepdim=True)
+    most = -torch.where(best, log_prior, -torch.inf).logsumexp(-1)
+    law = best_of_n_to_kl(log_prior, rewards, share * most)
+    assert torch.allclose(law.kl, share * most, rtol=1e-9, atol=1e-12)
+    assert torch.allclose(best_of_n(log_prior, rewards, log_n=law.log_n).log_p, law.log_p)
+
+
+def test_no_divergence_is_one_draw_and_all_of_it_is_refused():
+    log_prior, rewards = draw(0, 4)
+    assert best_of_n_to_kl(log_prior, rewards, 0.0).log_n.item() == 0
+    assert best_of_n_to_kl(log_prior, torch.ones(4), 0.0).log_n.item() == 0  # all rewards equal: nothing to reach
+    most = -log_prior[rewards.argmax()].item()
+    with pytest.raises(ValueError, match=f"kl_budget must be from 0 to below {most:g}.*got {most:g}"):
+        best_of_n_to_kl(log_prior, rewards, most)
+    with pytest.raises(ValueError, match="kl_budget must be from 0"):
+        best_of_n_to_kl(log_prior, rewards, -0.1)
+
+
+def test_how_many_draws_must_be_said_once():
+    log_prior, rewards = draw(0, 4)
+    for wrong in ({}, {"n": 2, "log_n": 1.0}):
+        with pytest.raises(ValueError, match="n or log_n must be given, and not both"):
+            best_of_n(log_prior, rewards, **wrong)
+    with pytest.raises(ValueError, match="log_n must be >= 0 and finite, got -1.0"):
+        best_of_n(log_prior, rewards, log_n=-1.0)
+    with pytest.raises(ValueError, match="n must be >= 1, got 0.5"):
+        best_of_n(log_prior, rewards, torch.tensor([2.0, 0.5]))

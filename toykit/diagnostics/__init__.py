@@ -12,6 +12,7 @@ from toykit.diagnostics.entropy import (
     sequence_entropy,
     token_entropy,
 )
+from toykit.diagnostics.frontier import SampledBestOfN, frontier, sampled_best_of_n, shortfall
 from toykit.diagnostics.importance import Distance, distance_to_target, effective_sample_size, log_normaliser
 from toykit.diagnostics.interference import (
     delta_norm,
@@ -32,6 +33,7 @@ from toykit.diagnostics.temperature import match_temperature
 __all__ = [
     "Distance",
     "Interval",
+    "SampledBestOfN",
     "SupportTable",
     "accuracy_histogram",
     "answer_entropy",
@@ -47,6 +49,7 @@ __all__ = [
     "efficiency_gap",
     "exact_pass_at_k",
     "first_order_change",
+    "frontier",
     "gradient_rows",
     "in_support",
     "interference_matrix",
@@ -61,8 +64,10 @@ __all__ = [
     "perplexity",
     "rank_correlation",
     "sampled_answer_entropy",
+    "sampled_best_of_n",
     "sampled_efficiency_gap",
     "sequence_entropy",
+    "shortfall",
     "solved",
     "success_gradient",
     "support_table",

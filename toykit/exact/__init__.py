@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toykit.exact.best_of_n import BestOfN, best_of_n
+from toykit.exact.best_of_n import BestOfN, best_of_n, best_of_n_to_kl
 from toykit.exact.elbo import Elbo, elbo, entropy, js, kl, total_variation
 from toykit.exact.expected_groups import (
     expected_group_update,
@@ -34,6 +34,7 @@ from toykit.exact.groups import (
     squared_group_weight,
 )
 from toykit.exact.kl_optima import forward_kl_optimum, product_log, reverse_kl_optimum
+from toykit.exact.markov import MarkovSource
 from toykit.exact.mass_balance import (
     MassBalance,
     enumerate_draws,
@@ -53,6 +54,7 @@ __all__ = [
     "ESTIMATORS",
     "BestOfN",
     "Elbo",
+    "MarkovSource",
     "MassBalance",
     "MomentTarget",
     "Push",
@@ -60,6 +62,7 @@ __all__ = [
     "Tilt",
     "ascend",
     "best_of_n",
+    "best_of_n_to_kl",
     "elbo",
     "entropy",
     "enumerate_draws",
