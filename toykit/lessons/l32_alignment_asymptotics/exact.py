@@ -10,11 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toykit.diagnostics import shortfall
 from toykit.exact import (
     MarkovSource,
     best_of_n,
-    best_of_n_to_kl,
     enumerate_groups,
     kl,
     log_evidence,
@@ -188,11 +186,11 @@ def row(m: int) -> dict[str, float]:
 def deviations() -> Results:
     """C6: P(r / m >= LEVEL) under the tilt, against its rate I and the sharper m I + log(m) / 2 + c."""
     alpha, phi = tilt()
-    far = MarkovSource.independent(P, REWARDS)
     low, high = 0.0, 10.0
     for _ in range(100):  # a(x): the tilt whose mean is LEVEL
         middle = (low + high) / 2
-        low, high = (middle, high) if far.tilted(middle).reward_rate < LEVEL else (low, middle)
+        mean = (P.log() + middle * R).softmax(-1) @ R
+        low, high = (middle, high) if mean < LEVEL else (low, middle)
     there = (P.log() + high * R).log_softmax(-1)
     variance = (there.exp() @ R**2 - (there.exp() @ R) ** 2).item()
     gap = high - alpha
@@ -224,7 +222,7 @@ def cumulants(m: int = 64) -> Results:
 
 
 def two_levels() -> Results:
-    """C7: a reward of two levels, over success rates and n; and three levels, where best-of-n is no tilt."""
+    """C7: a reward of two levels, over success rates and n; and four levels, where best-of-n is no tilt."""
     worst, solver, at_log_n = 0.0, 0.0, []
     for p, n in itertools.product((1e-6, 0.01, 0.1, 0.5, 0.9), (1.5, 2.0, 4.0, 64.0)):
         log_p = torch.tensor([p, 1 - p], dtype=torch.float64).log()
@@ -238,14 +236,14 @@ def two_levels() -> Results:
             at_log_n.append(kl(law.log_p, tilt_to_kl(log_p, r, math.log(n)).log_p).item())
     log_p = torch.tensor([0.1, 0.9], dtype=torch.float64).log()
     law = best_of_n(log_p, torch.tensor([1.0, 0.0]), 4)
-    alpha = (law.log_p[0] - law.log_p[1] - (log_p[0] - log_p[1])).item()
-    three = best_of_n(P.log(), R, 4)
+    lift = (law.log_p[0] - law.log_p[1] - (log_p[0] - log_p[1])).item()
+    four = best_of_n(P.log(), R, 4)
     return {
         "worst": worst,
         "solver": solver,
         "least_at_log_n": min(at_log_n),
-        "example": {"success": law.log_p[0].exp().item(), "alpha": alpha, "beta": 1 / alpha, "kl": law.kl.item()},
-        "four_levels": kl(three.log_p, tilt_to_kl(P.log(), R, three.kl).log_p).item(),
+        "example": {"success": law.log_p[0].exp().item(), "alpha": lift, "beta": 1 / lift, "kl": law.kl.item()},
+        "four_levels": kl(four.log_p, tilt_to_kl(P.log(), R, four.kl).log_p).item(),
     }
 
 
@@ -314,17 +312,3 @@ def tie_breaking(n: int = 3) -> Results:
         law = torch.zeros(4, dtype=torch.float64).index_add(0, chosen, log_weight.exp())
         found[name] = 0.5 * (law - exact.exp()).abs().sum().item()
     return {"ties": found}
-
-
-def equal_kl_gap(source: MarkovSource, m: int, log_n: float) -> float:
-    """Reward a letter that best-of-n leaves on the table: the tilt of the same KL minus best-of-n."""
-    values, log_p = source.reward_law(m)
-    law = best_of_n(log_p, values, log_n=log_n)
-    reward = (law.log_p.exp() * values.masked_fill(log_p == -torch.inf, 0.0)).sum()
-    return shortfall(log_p, values, law.kl[None], reward[None]).item() / m
-
-
-def draws_for(m: int, budget: float) -> float:
-    """log n of the best-of-n whose KL over strings of m letters is `budget`."""
-    values, log_p = sums(m)
-    return best_of_n_to_kl(log_p, values, budget).log_n.item()

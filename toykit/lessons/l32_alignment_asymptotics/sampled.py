@@ -199,9 +199,7 @@ SIZES = {
         BASES["100m"].pretrain,
         Plan((8, 16, 28), (0, 10, 20, 40, 70, 100), 512, 65_536, 4_096, TrainConfig(lr=3e-5, autocast=True)),
     ),
-    "tiny": Size(
-        BASES["tiny"].model, BASES["tiny"].pretrain, Plan((4, 8), (0, 2), 32, 2_048, 256, TrainConfig(lr=1e-3))
-    ),
+    "tiny": Size(BASES["tiny"].model, BASES["tiny"].pretrain, Plan((4, 8), (0, 2), 32, 512, 128, TrainConfig(lr=1e-3))),
 }
 
 
