@@ -59,7 +59,7 @@ SPOILED = {
     "D2": (("strings", "from_product"), 0.0),
     "X3": (("pitfalls", "fixed_n"), lambda ahead: ahead[::-1]),
     "X4": (("pitfalls", "ties", "by_name"), 0.0),
-    "X5": (("pitfalls", "naive"), lambda naive: [naive[0], 1.83642, *naive[2:]]),
+    "X5": (("pitfalls", "naive"), lambda naive: [*naive[:-1], 1.87677]),
 }
 TOGETHER = {  # what contradicts more than one claim
     ("C5a", "X2"): (("table",), last_row(bon=1.5)),

@@ -293,7 +293,8 @@ def pitfalls() -> Results:
     naive = []
     for m in (16, 64, 128, 256):
         values, log_p = sums(m)
-        power = log_p.exp().cumsum(0) ** math.exp(m * DELTA)
+        up_to = log_p.exp().cumsum(0)
+        power = (up_to / up_to[-1]) ** math.exp(m * DELTA)
         naive.append((power.diff(prepend=torch.zeros(1, dtype=torch.float64)) @ values).item() / m)
     return {"fixed_n": fixed, "naive": naive, "naive_at": [16, 64, 128, 256]} | tie_breaking()
 
