@@ -88,6 +88,19 @@ def test_the_vowels_of_the_letters_task_are_such_a_source():
     assert source.reward_rate == pytest.approx(0.8 / 1.7, abs=1e-13)  # v = 0.1 v + 0.8 (1 - v)
 
 
+def test_letters_that_alternate_and_letters_that_are_alike_have_their_eigenvalue():
+    """A chain of period 2 grows by sqrt(e^alpha) a letter; copies of a letter add only eigenvalues of 0."""
+    turns = MarkovSource(torch.tensor([0.5, 0.5]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]), torch.tensor([0, 1]))
+    assert turns.growth(3.0) == pytest.approx(1.5, abs=1e-13)
+    assert turns.reward_rate == pytest.approx(0.5, abs=1e-13)
+    vowels = MarkovSource(START, NEXT, (torch.arange(len(START)) < len(VOWELS)).long())
+    two = torch.tensor([[0.1, 0.9], [0.8, 0.2]], dtype=torch.float64)  # of a vowel and a consonant
+    for alpha in (-3.0, 0.0, 0.4, 2.0, 5.0):
+        weighted = two * torch.tensor([math.exp(alpha), 1.0], dtype=torch.float64)
+        half, root = weighted.trace() / 2, (weighted.trace() ** 2 / 4 - torch.linalg.det(weighted)).sqrt()
+        assert vowels.growth(alpha) == pytest.approx((half + root).log().item(), abs=1e-13)
+
+
 def test_bad_input_is_named():
     with pytest.raises(ValueError, match=r"following must have shape \[4, 4\], got \[4\]"):
         MarkovSource(P, P, R)

@@ -14,12 +14,14 @@ from matplotlib.figure import Figure
 from toykit.exact import kl, tilt_to_kl
 from toykit.lessons import claims, judge, load, picture, recorded, run
 from toykit.lessons.l32_alignment_asymptotics import exact, explorer, figures, sampled
+from toykit.lessons.l32_alignment_asymptotics.vowels import DELTA, Vowels, frontier_of_chain
 from toykit.plots.images import pixels
 from toykit.tasks import Letters
 
 LESSON = load("32")
-NAMES = ["C1", "C2a", "C2b", "C3a", "C3b", "C4a", "C4b", "C5a", "C5b", "C6a", "C6b", "C6c", "C7a", "C7b", "D1", "D2"]
-OWN = ["X1", "X2", "X3", "X4", "X5"]
+CARDS = ["C1", "C2a", "C2b", "C3a", "C3b", "C4a", "C4b", "C5a", "C5b", "C6a", "C6b", "C6c", "C7a", "C7b"]
+NAMES = [*CARDS, "D1", "D2", "D3"]
+OWN = ["X1", "X2", "X3", "X4", "X5", "X6"]
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +61,8 @@ SPOILED = {
     "D2": (("strings", "from_product"), 0.0),
     "X3": (("pitfalls", "fixed_n"), lambda ahead: ahead[::-1]),
     "X4": (("pitfalls", "ties", "by_name"), 0.0),
+    "D3": (("memory", "limit"), 0.5),
+    "X6": (("memory", "rows"), lambda rows: [rows[0] | {"equal_kl_gap": 0.01}, *rows[1:]]),
     "X5": (("pitfalls", "naive"), lambda naive: [*naive[:-1], 1.87677]),
 }
 TOGETHER = {  # what contradicts more than one claim
@@ -134,25 +138,33 @@ def test_strings_without_a_sum_and_the_example_are_those_of_the_card(results):
 
 
 def test_the_source_of_the_gpt_rung_by_its_own_task():
-    found = sampled.Exact.of(16)
+    found = Vowels.of(16)
     assert found.n == 16
     assert torch.allclose(found.log_p.exp(), Letters("vowels", 16).probabilities, rtol=1e-12)
-    tilt = tilt_to_kl(found.log_p, found.counts, 16 * sampled.DELTA)
+    tilt = tilt_to_kl(found.log_p, found.counts, 16 * DELTA)
     reward = (tilt.log_p.exp() @ found.counts).item() / 16
-    assert found.below_frontier(sampled.DELTA, reward) == pytest.approx(0, abs=1e-12)
-    assert found.distance(sampled.DELTA, reward) == pytest.approx(0, abs=1e-12)
+    assert found.below_frontier(DELTA, reward) == pytest.approx(0, abs=1e-12)
+    assert found.distance(DELTA, reward) == pytest.approx(0, abs=1e-12)
     base = (found.log_p.exp() @ found.counts).item() / 16
     assert found.distance(0.0, base) == pytest.approx(kl(found.log_p, tilt.log_p).item() / 16, abs=1e-12)
 
 
-def test_at_equal_kl_the_exact_gap_of_the_source_does_not_fall_between_8_and_32_letters():
-    """Why G4 may fail though the limit is 0: the card's lengths are too short for it."""
-    gaps = []
-    for m in (8, 16, 32, 128, 512):
-        found = sampled.Exact.of(m)
-        spent = sampled.best_of_n(found.log_p, found.counts, log_n=m * sampled.DELTA).kl.item() / m
-        gaps.append(found.below_frontier(spent, found.reward))
-    assert gaps == pytest.approx([0.00649, 0.00651, 0.00709, 0.00359, 0.00132], abs=5e-6)
+def test_the_frontier_of_the_chain_is_the_limit_of_that_of_its_strings():
+    alphas = torch.tensor([0.5, 2.0], dtype=torch.float64)
+    spent, reward = frontier_of_chain(alphas)
+    for m in (64, 512):
+        found = Vowels.of(m)
+        tilts = (found.log_p + alphas[:, None] * found.counts).log_softmax(-1)
+        assert torch.allclose(tilts.exp() @ found.counts / m, reward, atol=0.2 / m)
+        assert torch.allclose(kl(tilts, found.log_p.expand_as(tilts)) / m, spent, atol=0.5 / m)
+
+
+def test_the_gaps_of_the_vowels_at_equal_kl(results):
+    """The card's lengths are too short for this gap to shrink."""
+    gaps = {row["m"]: row["equal_kl_gap"] for row in results["memory"]["rows"]}
+    assert [gaps[m] for m in (8, 16, 32, 128, 512)] == pytest.approx(
+        [0.00649, 0.00651, 0.00709, 0.00359, 0.00132], abs=5e-6
+    )
 
 
 @pytest.mark.parametrize(("best", "top"), [(0.05, 4), (0.01, 6), (0.25, 3)])
@@ -254,7 +266,7 @@ def test_the_llm_recipe_runs_on_a_tiny_model_and_resumes(tmp_path):
 
 def test_the_full_llm_plan_draws_up_to_128():
     plan = sampled.SIZES["100m"].plan
-    assert [sampled.Exact.of(m).n for m in plan.lengths] == [4, 16, 128]
+    assert [Vowels.of(m).n for m in plan.lengths] == [4, 16, 128]
 
 
 def test_a_size_that_does_not_exist_is_refused():

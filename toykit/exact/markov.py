@@ -10,6 +10,8 @@ from torch import Tensor
 
 from toykit._checks import at_least, shape
 
+SQUARINGS = 50  # of a matrix whose power is wanted: 2^50 steps
+
 
 @dataclass(frozen=True)
 class MarkovSource:
@@ -94,11 +96,19 @@ class MarkovSource:
         return float(torch.linalg.lstsq(balance, goal).solution[:, 0] @ self.rewards.double())
 
     def _perron(self, alpha: float) -> tuple[Tensor, Tensor]:
-        """(largest eigenvalue, its right eigenvector [V] > 0) of following[a, b] exp(alpha r_b)."""
-        values, vectors = torch.linalg.eig(self.following.double() * (alpha * self.rewards.double()).exp())
-        largest = values.real.argmax()
-        h = vectors[:, largest].real
+        """(largest eigenvalue, its right eigenvector [V] > 0) of following[a, b] exp(alpha r_b).
+
+        By squaring, which sums of positive terms make safe where other eigenvalues are equal; a multiple of the
+        identity is added, or a chain that alternates would not settle.
+        """
+        tilted = self.following.double() * (alpha * self.rewards.double()).exp()
+        shift = tilted.sum(1).max()
+        power = tilted + shift * torch.eye(len(tilted), dtype=torch.float64)
+        for _ in range(SQUARINGS):
+            power = power @ power
+            power = power / power.sum()
+        h = power.sum(1)
         h = h / h.sum()
         if not bool((h > 1e-12).all()):
             raise ValueError("following must lead from every letter to every other one, in some number of steps")
-        return values.real[largest], h
+        return (tilted @ h).sum() / h.sum(), h

@@ -127,6 +127,25 @@ def d2(results: Results) -> Evidence:
     return Evidence(holds, measured, "> 0.1, > 0", tolerance=1e-12)
 
 
+def d3(results: Results) -> Evidence:
+    """Gap and distance fall with every length; the tilt's reward a letter tends to the tilted chain's, like 1 / m."""
+    found = results["memory"]
+    gaps, distances = ([row[name] for row in found["rows"]] for name in ("gap", "distance"))
+    ahead = [row["m"] * abs(row["rl"] - found["limit"]) for row in found["rows"]]
+    error = max(abs(row["distance"] - row["by_identity"]) for row in found["rows"])
+    falls = all(a > b > 0 for values in (gaps, distances) for a, b in pairwise(values)) and max(ahead) < 0.1
+    measured = {"error": error, "gap at 8": gaps[0], "at 512": gaps[-1], "m |RL - limit|": max(ahead)}
+    return Evidence(falls and error <= 1e-12, measured, "0, falling, < 0.1", tolerance=1e-12)
+
+
+def x6(results: Results) -> Evidence:
+    """From 8 to 32 letters it rises, and from 32 to 512 it falls with every length."""
+    gaps = {row["m"]: row["equal_kl_gap"] for row in results["memory"]["rows"]}
+    late = [gap for m, gap in gaps.items() if m >= 32]
+    holds = gaps[8] < gaps[32] and all(a > b > 0 for a, b in pairwise(late))
+    return Evidence(holds, {f"m = {m}": gaps[m] for m in (8, 32, 512)}, "rises, then falls", tolerance=0.0)
+
+
 def x1(results: Results) -> Evidence:
     """From 256 letters to 1,024 it should grow by log(4) / 2."""
     by_length = {row["m"]: row["distance"] for row in results["table"]}
@@ -182,11 +201,13 @@ EXACT = (
     ("C7b", "but not the one with KL log N, and with four levels it is none", c7b),
     ("D1", "over all 4,096 strings of 6 letters: the same numbers as by convolution", d1),
     ("D2", "a reward that is no sum: C2 and C4 hold, the tilt is no product", d2),
+    ("D3", "letters with a memory: the limit holds too, and is that of the tilted chain", d3),
     ("X1", "the whole KL(pi_N, phi) does not vanish: it grows like log(m)/2", x1),
     ("X2", "so the gap closes like log(m) / (2 alpha m)", x2),
     ("X3", "with a fixed N the reward a letter goes back to the base's", x3),
     ("X4", "ties may go to the first draw, but not to the first by name", x4),
     ("X5", "F^N by a cumulative sum fails: the tail is lost", x5),
+    ("X6", "at equal KL the gap a letter of the vowels rises from 8 to 32 letters before it falls", x6),
 )
 
 

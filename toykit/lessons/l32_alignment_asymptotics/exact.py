@@ -21,6 +21,7 @@ from toykit.exact import (
     total_variation,
 )
 from toykit.lessons.base import Results
+from toykit.lessons.l32_alignment_asymptotics.vowels import memory
 
 P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 REWARDS = torch.tensor([0, 1, 2, 4])
@@ -57,6 +58,7 @@ def run(seeds: tuple[int, ...] = (0,)) -> Results:
         "cumulants": cumulants(),
         "two_levels": two_levels(),
         "strings": strings(),
+        "memory": memory(),
         "pitfalls": pitfalls(),
     }
 

@@ -13,7 +13,8 @@ from toykit.exact import best_of_n, kl
 from toykit.lessons.base import Results
 from toykit.lessons.l32_alignment_asymptotics.exact import P, R, sums
 from toykit.lessons.l32_alignment_asymptotics.explorer import frontier_explorer, frontier_figure, frontier_words
-from toykit.lessons.l32_alignment_asymptotics.sampled import ARMS, Exact
+from toykit.lessons.l32_alignment_asymptotics.sampled import ARMS
+from toykit.lessons.l32_alignment_asymptotics.vowels import Vowels, frontier_of_chain
 from toykit.plots import figure, mean_interval, panel_labels, role
 from toykit.plots.style import BLACK, CYCLE, GREY
 
@@ -88,11 +89,12 @@ def rungs_figure(results: Results, live: Results | None = None) -> Figure:
 
 
 def _draw_length(ax: Axes, m: int, found: Results) -> None:
-    exact = Exact.of(m)
+    exact = Vowels.of(m)
     alphas = torch.linspace(0, 1.25 * exact.alpha["budget"], 50, dtype=torch.float64)
     tilts = (exact.log_p + alphas[:, None] * exact.counts).log_softmax(-1)
     spent, gained = kl(tilts, exact.log_p.expand_as(tilts)) / m, tilts.exp() @ exact.counts / m
     ax.plot(spent, gained, color=BLACK, linewidth=1.0, label="frontier of the source")
+    ax.plot(*frontier_of_chain(alphas), color=GREY, linewidth=1.0, linestyle="--", label="its limit, m → ∞")
     for arm, label in ARMS.items():
         run, look = found["runs"][arm], ARM_LOOKS[arm]
         (x, dx), (y, dy) = (mean_interval(run[name]) for name in ("kl", "reward"))

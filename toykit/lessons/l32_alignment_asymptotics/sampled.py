@@ -14,21 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import one_of
-from toykit.diagnostics import sampled_best_of_n, shortfall
-from toykit.exact import MarkovSource, best_of_n, best_of_n_to_kl, tilt_to_kl
+from toykit.diagnostics import sampled_best_of_n
+from toykit.exact import best_of_n_to_kl
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare, last
 from toykit.lessons.l01_kl_as_bayes.sampled import SIZES as BASES
 from toykit.lessons.l01_kl_as_bayes.sampled import drawn, log_prob
+from toykit.lessons.l32_alignment_asymptotics.vowels import Vowels
 from toykit.lessons.llm import pretrained
 from toykit.objectives import method
 from toykit.rollouts import Sampled
 from toykit.tasks import Letters
-from toykit.tasks.letters import NEXT, START, VOWELS
 from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
-DELTA = math.log(2) / 4  # nats a letter, so that exp(m DELTA) is a whole number of draws: 4, 16 and 256
-SOURCE = MarkovSource(START, NEXT, (torch.arange(len(START)) < len(VOWELS)).long())  # counts vowels
 ARMS = {"budget": "KL-RL, KL m δ", "matched": "KL-RL, KL of best-of-n"}
 BASE_SEED = 1_000  # + seed: of the base's sample
 AT_ONCE = 4_096  # strings drawn together
@@ -46,42 +44,6 @@ class Plan:
     config: TrainConfig
 
 
-@dataclass(frozen=True)
-class Exact:
-    """What the letters' source says of one length: the law of the vowels' number, best-of-n, and two tilts.
-
-    `alpha` is, for each arm, that of the tilt with the arm's KL: m DELTA, or the KL of best-of-n.
-    """
-
-    m: int
-    counts: Tensor
-    log_p: Tensor
-    reward: float  # of best-of-n, a letter
-    alpha: dict[str, float]
-
-    @staticmethod
-    def of(m: int) -> Exact:
-        counts, log_p = SOURCE.reward_law(m)
-        law = best_of_n(log_p, counts, log_n=m * DELTA)
-        budgets = {"budget": m * DELTA, "matched": law.kl.item()}
-        alpha = {arm: 1 / tilt_to_kl(log_p, counts, kl).beta.item() for arm, kl in budgets.items()}
-        return Exact(m, counts, log_p, (law.log_p.exp() @ counts).item() / m, alpha)
-
-    @property
-    def n(self) -> int:
-        return round(math.exp(self.m * DELTA))
-
-    def below_frontier(self, kl: float, reward: float) -> float:
-        """What a policy with this KL and reward, both a letter, lacks to the source's frontier, a letter."""
-        kls, rewards = (torch.tensor([self.m * x], dtype=torch.float64) for x in (kl, reward))
-        return shortfall(self.log_p, self.counts, kls, rewards).item() / self.m
-
-    def distance(self, kl: float, reward: float) -> float:
-        """KL(w, tilt of the budget m DELTA), a letter, of a law with this KL and reward, both a letter."""
-        alpha = self.alpha["budget"]
-        return kl + SOURCE.log_moment(alpha, self.m).item() / self.m - alpha * reward
-
-
 def measure(trainer: Trainer, seed: int, base: nn.Module, n: int) -> Figures:
     """Vowels a letter, and KL to the base in nats a letter, of `n` of the policy's strings."""
     task: Any = trainer.task
@@ -90,7 +52,7 @@ def measure(trainer: Trainer, seed: int, base: nn.Module, n: int) -> Figures:
     return {"reward": float(own.rewards.mean()), "kl": float(ratio) / task.horizon}
 
 
-def vowels(policy: nn.Module, task: Letters, n: int, seed: int) -> Tensor:
+def count_vowels(policy: nn.Module, task: Letters, n: int, seed: int) -> Tensor:
     """The numbers of vowels [n] of a policy's strings, float64."""
     pieces = [
         drawn(policy, task, min(AT_ONCE, n - start), seed + 7 * start).rewards[0] for start in range(0, n, AT_ONCE)
@@ -98,7 +60,7 @@ def vowels(policy: nn.Module, task: Letters, n: int, seed: int) -> Tensor:
     return (torch.cat(pieces).double().cpu() * task.horizon).round()
 
 
-def beside(exact: Exact, counts: Tensor, reached: dict[str, tuple[float, float]]) -> Figures:
+def beside(exact: Vowels, counts: Tensor, reached: dict[str, tuple[float, float]]) -> Figures:
     """The record's figures for one seed, all a letter but `slack`.
 
     `counts` are the vowels of the base's strings, `reached` the KL and reward of each arm.
@@ -124,7 +86,7 @@ def one_length(
     base: nn.Module, m: int, seeds: Sequence[int], plan: Plan, folder: Path | None, progress: bool
 ) -> Results:
     """Both arms and best-of-n over strings of `m` letters."""
-    task, exact = Letters("vowels", horizon=m), Exact.of(m)
+    task, exact = Letters("vowels", horizon=m), Vowels.of(m)
 
     def trainer(seed: int, arm: str) -> Trainer:
         policy = copy.deepcopy(base).requires_grad_(True)
@@ -142,7 +104,7 @@ def one_length(
     draws = [2**i for i in range(exact.n.bit_length())]
     curve, figures = [], []
     for i, seed in enumerate(seeds):
-        counts = vowels(base, task, plan.base_samples, BASE_SEED + seed)
+        counts = count_vowels(base, task, plan.base_samples, BASE_SEED + seed)
         points = [sampled_best_of_n(counts, n) for n in draws]
         curve.append([[point.kl.item() / m, point.reward.item() / m] for point in points])
         reached = {arm: (last(made, arm, "kl")[i], last(made, arm, "reward")[i]) for arm in ARMS}
