@@ -27,6 +27,7 @@ P = torch.tensor([0.5, 0.3, 0.15, 0.05], dtype=torch.float64)
 REWARDS = torch.tensor([0, 1, 2, 4])
 R = REWARDS.double()
 DELTA = 0.4  # nats a letter
+GAMMA = 0.5772156649015329  # Euler's: a Gumbel law of scale 1 / alpha has entropy 1 + gamma - log alpha
 LENGTHS = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 CARD_LENGTHS = 7  # of these are the card's
 LEVEL = 2.6  # a reward a letter that the tilt seldom reaches
@@ -64,9 +65,14 @@ def run(seeds: tuple[int, ...] = (0,)) -> Results:
 
 
 def letter() -> Results:
-    """The tilt of one letter in four numbers, and the closeness identity at the card's three draws."""
+    """The tilt of one letter in a few numbers, and the closeness identity at the card's three draws.
+
+    `width` is c of KL(best-of-n, RL) = log(m) / 2 + c for long strings: the cross entropy of the sum's normal law
+    less the entropy of the best's Gumbel law.
+    """
     alpha, phi = tilt()
     reward = (phi.exp() @ R).item()
+    variance = (phi.exp() @ R**2).item() - reward**2
     draw = np.random.default_rng(0)
     others = torch.from_numpy(np.stack([draw.dirichlet(np.ones(4)) for _ in range(3)])).log()
     left, right = closeness(others, P.log(), R, phi, alpha)
@@ -75,6 +81,7 @@ def letter() -> Results:
         "base_reward": (P @ R).item(),
         "reward": reward,
         "error": abs(kl(phi, P.log()).item() - (alpha * reward - log_moment(alpha).item())),
+        "width": 0.5 * math.log(2 * math.pi * variance * alpha**2) - 1 - GAMMA,
         "left": left.tolist(),
         "right": right.tolist(),
     }

@@ -48,16 +48,16 @@ def limit_figure(results: Results) -> Figure:
 
 
 def _limits(gaps: Axes, distances: Axes, results: Results) -> None:
-    rows, alpha = results["table"], results["letter"]["alpha"]
+    rows, alpha, c = results["table"], results["letter"]["alpha"], results["letter"]["width"]
     m = np.array([row["m"] for row in rows])
     gap, distance = (np.array([row[name] for row in rows]) for name in ("bon", "distance"))
     gap = rows[0]["rl"] - gap
     look = role("policy")
     gaps.plot(m, gap, look.marker, color=look.color, label="RL − best-of-n")
-    gaps.plot(m, (0.5 * np.log(m) + 0.34) / (alpha * m), color=BLACK, linewidth=1.0, label="(½ log m + 0.34) / αm")
+    gaps.plot(m, (0.5 * np.log(m) + 1 + c) / (alpha * m), color=BLACK, linewidth=1.0, label="(½ log m + 1 + c) / αm")
     gaps.set(title="gap in reward a letter", ylim=(3e-3, 1), yscale="log")
     distances.plot(m, distance, look.marker, color=look.color, label="KL(best-of-n, RL)")
-    distances.plot(m, 0.5 * np.log(m) - 0.69, color=BLACK, linewidth=1.0, label="½ log m − 0.69")
+    distances.plot(m, 0.5 * np.log(m) + c, color=BLACK, linewidth=1.0, label="½ log m + c")
     distances.plot(m, distance / m, "s", color=GREY, markersize=4, label="a letter")
     distances.set(title="distance to RL's law, nats", ylim=(-0.1, 3.9))
     for ax in (gaps, distances):
