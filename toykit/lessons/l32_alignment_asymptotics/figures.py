@@ -79,9 +79,8 @@ def rungs_figure(results: Results, live: Results | None = None) -> Figure:
         _draw_length(ax, m, results["lengths"][str(m)])
         if live is not None and str(m) in live["lengths"]:
             for arm, run in live["lengths"][str(m)]["runs"].items():
-                ax.plot(
-                    run["kl"][0], run["reward"][0], "*", color=ARM_LOOKS[arm].color, markersize=9, markeredgecolor=BLACK
-                )
+                x, y, color = run["kl"][0], run["reward"][0], ARM_LOOKS[arm].color
+                ax.plot(x, y, "*", color=color, markersize=8, markeredgecolor=BLACK, markeredgewidth=0.6)
     axes[0].set(ylabel="vowels a letter")
     axes[0].legend(loc="lower right", fontsize=8)
     panel_labels(axes)
@@ -125,7 +124,7 @@ def gap_rows(results: Results) -> list[dict[str, object]]:
             row
             | {
                 "log n − (n−1)/n": math.log(found["n"]) - 1 + 1 / found["n"],
-                "KL of best-of-n": m * np.mean(found["kl"]),
+                "KL of best-of-n": m * float(np.mean(found["kl"])),
             }
         )
     return rows

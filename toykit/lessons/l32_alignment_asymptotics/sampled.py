@@ -27,7 +27,7 @@ from toykit.rollouts import Sampled
 from toykit.tasks import Letters
 from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
-ARMS = {"budget": "KL-RL, KL m δ", "matched": "KL-RL, KL of best-of-n"}
+ARMS = {"budget": "KL-RL, KL mδ", "matched": "KL-RL, KL of best-of-n"}
 BASE_SEED = 1_000  # + seed: of the base's sample
 AT_ONCE = 4_096  # strings drawn together
 
