@@ -45,18 +45,21 @@ class MarkovSource:
         """(rewards [R], their log-probabilities [R]) of strings of `length` letters, R = 1 + length max(rewards).
 
         Exact to relative rounding, since only sums of positive terms are taken; masses below the smallest float,
-        1e-308, are 0.
+        1e-308, are 0. Letters that are followed alike are one state: independent letters have a single one.
         """
         at_least("length", length, 1)
-        top = int(self.rewards.max())
-        mass = torch.zeros(length * top + 1, len(self.start), dtype=torch.float64)  # by reward and last letter
-        letters = torch.arange(len(self.start))
-        mass[self.rewards, letters] = self.start.double()
+        rows, kind = self.following.double().unique(dim=0, return_inverse=True)  # [C, V] and [V]
+        steps = []
+        for value in self.rewards.unique().tolist():
+            mine = self.rewards == value
+            step = rows.new_zeros(len(rows), len(rows)).index_add(1, kind[mine], rows[:, mine])
+            steps.append((value, step))
+        mass = rows.new_zeros(length * int(self.rewards.max()) + 1, len(rows))  # by reward and last letter's kind
+        mass.index_put_((self.rewards, kind), self.start.double(), accumulate=True)
         for _ in range(length - 1):
-            moved, mass = mass @ self.following.double(), torch.zeros_like(mass)
-            for value in self.rewards.unique().tolist():
-                mine = self.rewards == value
-                mass[value:, mine] = moved[: len(mass) - value, mine]
+            before, mass = mass, torch.zeros_like(mass)
+            for value, step in steps:
+                mass[value:] += before[: len(mass) - value] @ step
         return torch.arange(len(mass), dtype=torch.float64), mass.sum(1).log()
 
     def log_moment(self, alpha: float | Tensor, length: int) -> Tensor:
