@@ -21,6 +21,9 @@ Begin with [Start here](00_start_here.ipynb) (10 minutes): one problem, three ru
 Then take any lesson whose needs you have met.
 Every lesson has an exact rung, an explorer, a gpt rung with its recorded result, and exercises.
 
+Beside the lessons: [Read your objective's specification sheet](foundations/audit.ipynb) (30 minutes), on what a loss
+does in expectation; you find a planted bug.
+
 This page is made by `python -m toykit.lessons.course_map`.
 """
 
