@@ -22,6 +22,7 @@ ORDER = (
     "control",
     "plots",
     "audit",
+    "atlas",
     "exercises",
     "lessons",
     "notebook",

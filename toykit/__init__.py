@@ -23,6 +23,7 @@ _MODULES = (
     "control",
     "plots",
     "audit",
+    "atlas",
     "exercises",
     "lessons",
     "notebook",

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from toykit import __version__
+from toykit.cli.atlas import atlas
 from toykit.cli.audit import audit
 from toykit.cli.bench import bench
 from toykit.cli.catalogue import catalogue
@@ -66,7 +67,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 100},
 )
 app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(lab)
-for command in (lessons, run, claims, catalogue, pretrain, train, audit, bench, doctor):
+for command in (lessons, run, claims, catalogue, pretrain, train, audit, atlas, bench, doctor):
     app.command(cls=Command)(command)
 
 
