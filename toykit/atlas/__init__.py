@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from toykit.atlas.book import notebook
 from toykit.atlas.figures import measures, prediction, verdicts
+from toykit.atlas.kept import loaded, missing, record, recorded, text
 from toykit.atlas.making import Settings, make
 from toykit.atlas.page import page
 from toykit.atlas.problems import PROBLEMS, Problem
 from toykit.atlas.ranks import correlation, finding
-from toykit.atlas.record import loaded, missing, record, recorded, text
 from toykit.atlas.runs import MEASURES, left_out, methods
 from toykit.atlas.tables import absences, figures_table, finding_table, sentence
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import torch
 
 from toykit._checks import at_least, one_of
 from toykit.atlas import runs
+from toykit.atlas.kept import COMMAND, Results, rounded, text
 from toykit.atlas.problems import PROBLEMS, RUNGS, Problem
 from toykit.atlas.ranks import finding
-from toykit.atlas.record import COMMAND, Results, rounded, text
 from toykit.audit import audit
 from toykit.exact import kl
 from toykit.objectives import CATALOGUE, method
@@ -73,7 +74,7 @@ def make(
     n = min(cores() if workers is None else int(at_least("workers", workers, 1)), len(chosen))
     found = {name: kept for name in chosen if (kept := _kept(folder, name, settings)) is not None}
     resumed = len(found)
-    for name, one in _each([name for name in chosen if name not in found], settings, n):
+    for name, one in each([name for name in chosen if name not in found], partial(work, settings=settings), n):
         found[name] = rounded(one)
         if folder is not None:
             write_whole(_path(folder, name), text({"settings": settings.row(), "made": one}).encode())
@@ -114,14 +115,14 @@ def work(name: str, settings: Settings) -> dict[str, Any]:
     return made | {"cpu_seconds": time.process_time() - began}
 
 
-def _each(names: Sequence[str], settings: Settings, workers: int) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, what `work` gives) of each method, as they are done."""
+def each(names: Sequence[str], fn: Callable[[str], Any], workers: int) -> Iterator[tuple[str, Any]]:
+    """(name, fn(name)) of each name, as they are done; with several workers in processes of their own."""
     if workers == 1:
-        yield from ((name, work(name, settings)) for name in names)
+        yield from ((name, fn(name)) for name in names)
         return
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     try:
-        waiting = {pool.submit(work, name, settings): name for name in names}
+        waiting = {pool.submit(fn, name): name for name in names}
         for done in as_completed(waiting):
             yield waiting[done], done.result()
     finally:

@@ -11,7 +11,7 @@ from toykit.diagnostics import rank_correlation
 
 RESAMPLES = 2000
 LEVEL = 0.95
-FEWEST = 4  # methods; of three, most resamples hold two
+FEWEST = 8  # methods; of fewer, resamples say little
 
 
 def averages(results: Mapping[str, Any], rung: str, measure: str) -> dict[str, list[float]]:

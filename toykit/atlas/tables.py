@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from toykit.atlas.kept import missing
 from toykit.atlas.ranks import averages
-from toykit.atlas.record import missing
 from toykit.diagnostics import Interval, interval
 from toykit.plots.tables import Table
 
@@ -67,7 +67,8 @@ def sentence(results: Mapping[str, Any]) -> str:
 def absences(results: Mapping[str, Any]) -> list[str]:
     """What is not there, and why: methods left out, not yet recorded, not audited, and runs that failed."""
     said = [f"{name} is left out: {why}" for name, why in results["left_out"].items()]
-    said += [f"{name} is in the catalogue and not in these results: run toykit atlas" for name in missing(results)]
+    if absent := missing(results):
+        said.append(f"in the catalogue and not in these results, until toykit atlas is run: {', '.join(absent)}")
     if unaudited := [name for name, one in _methods(results) if one["audit"] is None]:
         said.append(f"not audited, for their losses take given completions and no group: {', '.join(unaudited)}")
     for name, one in _methods(results):

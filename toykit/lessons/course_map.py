@@ -20,6 +20,7 @@ HEAD = """# The map of the course
 Begin with [Start here](00_start_here.ipynb) (10 minutes): one problem, three rungs.
 Then take any lesson whose needs you have met.
 Every lesson has an exact rung, an explorer, a gpt rung with its recorded result, and exercises.
+[The atlas](atlas.ipynb) holds every method of the catalogue beside the others.
 
 Beside the lessons: [Read your objective's specification sheet](foundations/audit.ipynb) (30 minutes), on what a loss
 does in expectation; you find a planted bug.
