@@ -48,30 +48,33 @@ class MarkovSource:
         1e-308, are 0. Letters that are followed alike are one state: independent letters have a single one.
         """
         at_least("length", length, 1)
-        rows, kind = self.following.double().unique(dim=0, return_inverse=True)  # [C, V] and [V]
-        steps = []
-        for value in self.rewards.unique().tolist():
-            mine = self.rewards == value
-            step = rows.new_zeros(len(rows), len(rows)).index_add(1, kind[mine], rows[:, mine])
-            steps.append((value, step))
-        mass = rows.new_zeros(length * int(self.rewards.max()) + 1, len(rows))  # by reward and last letter's kind
-        mass.index_put_((self.rewards, kind), self.start.double(), accumulate=True)
+        rows, kind = self._kinds()
+        steps = [
+            (value, _by_kind(rows * (self.rewards == value), kind)[..., None])
+            for value in self.rewards.unique().tolist()
+        ]
+        size = length * int(self.rewards.max()) + 1
+        mass = rows.new_zeros(len(rows), size)  # by the last letter's kind and the reward
+        mass.index_put_((kind, self.rewards), self.start.double(), accumulate=True)
         for _ in range(length - 1):
             before, mass = mass, torch.zeros_like(mass)
-            for value, step in steps:
-                mass[value:] += before[: len(mass) - value] @ step
-        return torch.arange(len(mass), dtype=torch.float64), mass.sum(1).log()
+            for value, step in steps:  # by sums, because threads only slow products of so few kinds down
+                mass[:, value:] += (before[:, None, : size - value] * step).sum(0)
+        return torch.arange(size, dtype=torch.float64), mass.sum(0).log()
 
     def log_moment(self, alpha: float | Tensor, length: int) -> Tensor:
         """log E exp(alpha r) [...] over strings of `length` letters, nats, by products with the tilted matrix."""
         at_least("length", length, 1)
-        tilt = torch.as_tensor(alpha, dtype=torch.float64)[..., None] * self.rewards  # [..., V]
-        state, total = self.start.double().log() + tilt, torch.zeros(tilt.shape[:-1], dtype=torch.float64)
+        rows, kind = self._kinds()
+        weight = (torch.as_tensor(alpha, dtype=torch.float64)[..., None] * self.rewards).exp()  # [..., V]
+        tilted = _by_kind(rows * weight[..., None, :], kind)
+        state = _by_kind(self.start * weight, kind, len(rows))
+        total = torch.zeros(weight.shape[:-1], dtype=torch.float64)
         for _ in range(length - 1):
-            scale = state.logsumexp(-1)
-            total = total + scale
-            state = ((state - scale[..., None]).exp() @ self.following.double()).log() + tilt
-        return total + state.logsumexp(-1)
+            scale = state.sum(-1)
+            total = total + scale.log()
+            state = ((state / scale[..., None])[..., None] * tilted).sum(-2)
+        return total + state.sum(-1).log()
 
     def growth(self, alpha: float) -> float:
         """Lambda(alpha): the limit of `log_moment` a letter, the log of the tilted matrix's largest eigenvalue."""
@@ -92,26 +95,42 @@ class MarkovSource:
     @property
     def reward_rate(self) -> float:
         """The mean reward a letter of long strings, under the chain's stationary law."""
-        v = len(self.start)
-        balance = torch.cat([self.following.double().T - torch.eye(v).double(), torch.ones(1, v).double()])
-        goal = torch.zeros(v + 1, 1, dtype=torch.float64)
-        goal[-1] = 1.0
-        return float(torch.linalg.lstsq(balance, goal).solution[:, 0] @ self.rewards.double())
+        rows, kind = self._kinds()
+        return float(_power(_by_kind(rows, kind))[0] @ rows @ self.rewards.double())
 
     def _perron(self, alpha: float) -> tuple[Tensor, Tensor]:
         """(largest eigenvalue, its right eigenvector [V] > 0) of following[a, b] exp(alpha r_b).
 
-        By squaring, which sums of positive terms make safe where other eigenvalues are equal; a multiple of the
-        identity is added, or a chain that alternates would not settle.
+        Of the kinds of letters, which are fewer and have the same one.
         """
-        tilted = self.following.double() * (alpha * self.rewards.double()).exp()
-        shift = tilted.sum(1).max()
-        power = tilted + shift * torch.eye(len(tilted), dtype=torch.float64)
-        for _ in range(SQUARINGS):
-            power = power @ power
-            power = power / power.sum()
-        h = power.sum(1)
+        rows, kind = self._kinds()
+        tilted = _by_kind(rows * (alpha * self.rewards.double()).exp(), kind)
+        h = _power(tilted).sum(1)
         h = h / h.sum()
         if not bool((h > 1e-12).all()):
             raise ValueError("following must lead from every letter to every other one, in some number of steps")
-        return (tilted @ h).sum() / h.sum(), h
+        return (tilted @ h).sum() / h.sum(), h[kind]
+
+    def _kinds(self) -> tuple[Tensor, Tensor]:
+        """(laws of the next letter [C, V], which of them follows each letter [V]): letters followed alike are one."""
+        rows, kind = self.following.double().unique(dim=0, return_inverse=True)
+        return rows, kind
+
+
+def _by_kind(values: Tensor, kind: Tensor, kinds: int | None = None) -> Tensor:
+    """The last axis [..., V] summed by the kind of its letter: [..., C], with as many kinds as there are rows."""
+    count = values.shape[-2] if kinds is None else kinds
+    return values.new_zeros(*values.shape[:-1], count).index_add(-1, kind, values)
+
+
+def _power(matrix: Tensor) -> Tensor:
+    """What a high power of a matrix [C, C] >= 0 is proportional to, its rows summing to 1 on average.
+
+    By squaring, which sums of positive terms make safe where other eigenvalues are equal; a multiple of the identity is
+    added, or a chain that alternates would not settle.
+    """
+    power = matrix + matrix.sum(1).max() * torch.eye(len(matrix), dtype=matrix.dtype)
+    for _ in range(SQUARINGS):
+        power = power @ power
+        power = power / (power.sum() / len(power))
+    return power
