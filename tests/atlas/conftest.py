@@ -47,7 +47,13 @@ def by_hand():
         }
         offline = name in ("dpo", "slic")
         kind = "offline" if offline else "on policy"
-        return {"kind": kind, "source": "a paper", "audit": None if offline else sheet, "rungs": rungs}
+        return {
+            "kind": kind,
+            "source": "a paper",
+            "audit": None if offline else sheet,
+            "unaudited": "no group" if offline else None,
+            "rungs": rungs,
+        }
 
     start = {rung: dict.fromkeys(MEASURES, 0.05) for rung in ("exact", "gpt")}
     about = {"about": "small", "right": [[0.1]], "reference": start, "apart": 0.0}

@@ -22,7 +22,7 @@ from toykit.atlas import (
 )
 
 SMALL = Settings(seeds=2, steps=2)
-SHEET = {"properties": {}, "diagnosis": [], "notes": []}
+SHEET = {"audit": {"properties": {}, "diagnosis": [], "notes": []}, "unaudited": None}
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_two_methods_with_two_seeds_are_kept_and_drawn_and_the_same_again(one_pr
 
     (tmp_path / "methods" / "dpo.json").unlink()
     again = make(["rloo", "dpo"], SMALL, tmp_path, 1)  # rloo as it was kept, dpo anew
-    assert again["made"]["resumed_methods"] == 1
+    assert again["made"]["seconds"] >= made["made"]["seconds"]  # those of both calls
     assert {k: v for k, v in again.items() if k != "made"} == {k: v for k, v in made.items() if k != "made"}
     with pytest.raises(ValueError, match="out must be a folder for these settings"):
         make(["rloo"], Settings(seeds=2, steps=3), tmp_path, 1)
@@ -64,6 +64,11 @@ def test_a_method_that_fails_is_recorded_and_stops_nothing(one_problem, unaudite
     assert made["methods"]["grpo"]["rungs"]["gpt"] == {"ladder": {"failed": "gradient must be finite"}}
     assert "figures" in made["methods"]["grpo"]["rungs"]["exact"]["ladder"]
     assert "grpo failed on gpt, ladder: gradient must be finite" in absences(made)
+
+
+def test_a_method_that_cannot_be_audited_says_why():
+    found = making._sheet("a2c")
+    assert found["audit"] is None and "must do without vocab_logp" in found["unaudited"]
 
 
 def test_several_processes_give_what_one_gives():

@@ -40,7 +40,7 @@ def test_what_is_absent_is_said_with_its_reason(results):
     assert "cql is left out: it trains values" in said
     assert "slic failed on gpt, shared: logp must be finite" in said
     assert re.search("not in these results.*: lite_ppo, ", said)
-    assert re.search("not audited.*: dpo, slic", said)
+    assert re.search("not audited, no group: dpo, slic", said)
 
 
 def test_the_page_holds_everything_and_nothing_from_elsewhere(results):

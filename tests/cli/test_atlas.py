@@ -18,7 +18,7 @@ def small(monkeypatch):
     for name in ("lengths", "shared"):
         monkeypatch.delitem(problems.PROBLEMS, name)
     monkeypatch.setattr(problems, "FIT_STEPS", 20)
-    monkeypatch.setattr(making, "_sheet", lambda name: {"properties": {}, "diagnosis": [], "notes": []})
+    monkeypatch.setattr(making, "_sheet", lambda name: {"audit": None, "unaudited": "not here"})
     problems._fitted.cache_clear()
     yield
     problems._fitted.cache_clear()

@@ -27,6 +27,8 @@ from toykit.training.checkpoint import write_whole
 from toykit.training.machine import cores, versions
 
 Told = Callable[[str, int, int], object]
+SPENT = "spent.json"
+GIVEN = "its loss takes given completions and no group"
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,16 @@ def make(
     `told` gets the name of a method that is done, how many are, and of how many. Raises ValueError for a name that the
     atlas does not train, fewer than one worker, and a folder that holds an atlas with other settings.
     """
-    settings, began = settings or Settings(), time.perf_counter()
+    settings = settings or Settings()
     chosen = [_known(name) for name in names] or list(runs.methods())
     n = min(cores() if workers is None else int(at_least("workers", workers, 1)), len(chosen))
     found = {name: kept for name in chosen if (kept := _kept(folder, name, settings)) is not None}
-    resumed = len(found)
+    began = time.perf_counter() - _spent(folder)
     for name, one in each([name for name in chosen if name not in found], partial(work, settings=settings), n):
         found[name] = rounded(one)
         if folder is not None:
             write_whole(_path(folder, name), text({"settings": settings.row(), "made": one}).encode())
+            write_whole(folder / SPENT, text({"seconds": time.perf_counter() - began}).encode())
         told(name, len(found), len(chosen))
     results = {
         "settings": settings.row(),
@@ -91,7 +94,6 @@ def make(
         "versions": versions(("torch", "numpy")),
         "device": "cpu",
         "workers": n,
-        "resumed_methods": resumed,
         "seconds": round(time.perf_counter() - began, 1),
         "cpu_seconds": round(sum(one["cpu_seconds"] for one in found.values()), 1),
     }
@@ -107,7 +109,7 @@ def work(name: str, settings: Settings) -> dict[str, Any]:
         made: dict[str, Any] = {
             "kind": "on policy" if on_policy else "offline",
             "source": method(name).source if on_policy else offline_method(name).source,
-            "audit": _sheet(name) if on_policy else None,
+            **(_sheet(name) if on_policy else {"audit": None, "unaudited": GIVEN}),
             "rungs": {rung: {p: _trained(name, p, rung, settings) for p in PROBLEMS} for rung in RUNGS},
         }
     finally:
@@ -130,13 +132,17 @@ def each(names: Sequence[str], fn: Callable[[str], Any], workers: int) -> Iterat
 
 
 def _sheet(name: str) -> dict[str, Any]:
-    """The audit's verdicts and details by property, its likely bugs, and what it left out."""
-    found = audit(name)
-    return {
+    """{"audit": verdicts and details by property, likely bugs, notes; "unaudited": why there is none, else None}."""
+    try:
+        found = audit(name)
+    except ValueError as error:
+        return {"audit": None, "unaudited": str(error)}
+    sheet = {
         "properties": {p.name: {"verdict": p.verdict, "detail": p.detail} for p in found.properties},
         "diagnosis": [one.row() for one in found.diagnosis],
         "notes": list(found.notes),
     }
+    return {"audit": sheet, "unaudited": None}
 
 
 def _trained(name: str, problem: str, rung: str, settings: Settings) -> dict[str, Any]:
@@ -173,6 +179,13 @@ def _known(name: str) -> str:
 
 def _path(folder: Path, name: str) -> Path:
     return folder / "methods" / f"{name}.json"
+
+
+def _spent(folder: Path | None) -> float:
+    """Seconds that earlier calls worked on what a folder keeps."""
+    if folder is None or not (path := folder / SPENT).exists():
+        return 0.0
+    return json.loads(path.read_text(encoding="utf-8"))["seconds"]
 
 
 def _kept(folder: Path | None, name: str, settings: Settings) -> dict[str, Any] | None:

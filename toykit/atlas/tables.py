@@ -69,8 +69,8 @@ def absences(results: Mapping[str, Any]) -> list[str]:
     said = [f"{name} is left out: {why}" for name, why in results["left_out"].items()]
     if absent := missing(results):
         said.append(f"in the catalogue and not in these results, until toykit atlas is run: {', '.join(absent)}")
-    if unaudited := [name for name, one in _methods(results) if one["audit"] is None]:
-        said.append(f"not audited, for their losses take given completions and no group: {', '.join(unaudited)}")
+    why = {name: one["unaudited"] for name, one in _methods(results) if one["audit"] is None}
+    said += [f"not audited, {w}: {', '.join(n for n in why if why[n] == w)}" for w in dict.fromkeys(why.values())]
     for name, one in _methods(results):
         for rung, trained in one["rungs"].items():
             said += [f"{name} failed on {rung}, {p}: {at['failed']}" for p, at in trained.items() if "failed" in at]
