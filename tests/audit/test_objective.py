@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from toykit.audit import PLANTED, as_objective, audit
-from toykit.objectives import KL, Advantage, PolicyGradient, method
+from toykit.objectives import KL, Advantage, PolicyGradient, SimPO, method
 
 
 def fixed(logp, rewards, mask):
@@ -23,9 +23,11 @@ def fixed(logp, rewards, mask):
         ("grpo", ("logp", "old_logp", "ref_logp", "rewards", "mask")),
         (PolicyGradient(Advantage(), ratio="token"), ("logp", "old_logp", "rewards", "mask")),
         (method("kl_rl"), ("logp", "ref_logp", "rewards", "mask")),
+        ("dpo", ("logp", "ref_logp", "rewards", "mask")),
+        (SimPO(), ("logp", "rewards", "mask")),
         (
             PolicyGradient(kl=KL(0.1, "exact", route="autodiff")),
-            ("logp", "ref_logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp"),
+            ("logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp"),
         ),
     ],
 )

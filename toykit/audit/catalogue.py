@@ -32,17 +32,28 @@ def from_method(given: Method | PolicyGradient | Any, name: str) -> Objective:
 
     def loss(groups: Groups, mask: Tensor, logp: Tensor, vocab_logp: Tensor | None = None, **given: Tensor) -> Tensor:
         vocab = {"vocab_logp": vocab_logp.detach()} if vocab_logp is not None else {}
+        if "ref_logp" not in given and getattr(objective, "needs_reference", True):
+            given["ref_logp"] = groups.of(groups.problem.tokens("ref_logp"))  # asked for, and not read
         made = rollouts(groups, mask, **given, **vocab)
         prepared = _settled(objective, groups.problem).prepare(made)
         options = {"values": made.extras["values"]} if critic else {}
         return objective.loss(logp, prepared, **options, **({"vocab_logp": vocab_logp} if vocabulary else {}))[0]
 
-    missing = set() if getattr(objective, "needs_reference", True) else {"ref_logp"}
+    missing = set() if _reads_reference(objective) else {"ref_logp"}
     missing |= {"old_logp"} if getattr(objective, "ratio", None) == "none" else set()
     missing |= set() if vocabulary else {"vocab_logp", "ref_vocab_logp"}
     missing |= set() if getattr(objective, "needs_reference_vocab", vocabulary) else {"ref_vocab_logp"}
     taken = tuple(name for name in TAKEN if name not in missing)
     return Objective(name, loss, taken, batched=True, wants_groups=True, notes=_left_out(given))
+
+
+def _reads_reference(objective: Any) -> bool:
+    """Whether the reference's probabilities of the completions' own tokens are read, not those of all tokens alone."""
+    if not isinstance(objective, PolicyGradient):
+        return getattr(objective, "needs_reference", True)
+    own = (p for p in objective.penalties if p.needs_reference and not p.needs_vocab)
+    by_tokens = objective.kl is not None and objective.kl.estimator != "exact"
+    return by_tokens or objective.signal is not None or next(own, None) is not None
 
 
 def rollouts(

@@ -81,7 +81,7 @@ def kl_without_effect(found: Found) -> Diagnosis | None:
 def reward_sign(found: Found) -> Diagnosis | None:
     name = "direction.reward.token"
     row = _measured(found, name)
-    if not row.get("largest_pull") or row["scale"] * row["cosine"] >= 0:
+    if not row.get("against"):
         return None
     return _from(found, name, "reward_sign", "the sign of the reward is wrong: the loss is its negative")
 
@@ -119,9 +119,9 @@ def mean_over_padding(found: Found) -> Diagnosis | None:
 
 
 def not_centred(found: Found) -> Diagnosis | None:
-    row, moved = _measured(found, "lengths.equal_rewards"), _measured(found, "invariance.shift")
-    if not row or row["still"] or moved.get("change", 0.0) < SAME:
-        return None
+    row = _measured(found, "lengths.equal_rewards")
+    if not row or row["still"] or row["grows"] < SAME:
+        return None  # what stays as the rewards grow is not theirs: an entropy bonus, a likelihood, a KL
     if mask_missing(found) is not None or shifted(found) is not None:
         return None  # then it is the padding, or the token that is left out, that moves
     words = "the advantage is not centred, and the weight of a token depends on the completion: equal rewards move it"

@@ -37,7 +37,7 @@ def properties(probe: Probe) -> list[Property]:
 def whole(probe: Probe) -> Property:
     found, p = probe.on(TREE).gradient, problem(TREE)
     fits = {"E[r]": fit(found, reward(p))}
-    if probe.takes("ref_logp"):
+    if probe.reference:
         fits |= {f"E[r] - beta {name}": fit(found, reward(p), part) for name, part in penalties(p).items()}
         if (given := conditioned(p)) is not None:
             fits["-KL(ref given r > 1/2||pi)"] = fit(found, given)
@@ -46,7 +46,7 @@ def whole(probe: Probe) -> Property:
     best = _simplest(fits)
     if float(found.norm()) == 0:
         return Property("direction.objective", FAULT, 0.0, None, TREE, "the expected update is 0")
-    if fits[best].error > SAME and probe.takes("ref_logp"):
+    if fits[best].error > SAME and probe.reference:
         fits |= {f"-{name}": _over_betas(found, rows) for name, rows in to_posteriors(p).items()}
         best = _simplest(fits)
     wanted = ("E[r]", f"E[r] - beta {REVERSE}")
@@ -71,25 +71,27 @@ def reward_part(probe: Probe, base: str) -> Property:
         return Property(label, NONE, None, None, name, "it takes neither rewards nor advantages")
     measured = probe.on(name)
     near, pulled = fit(measured.gradient, reward(measured.problem)), float(measured.pull.abs().max())
-    row = _row(near) | {"scale": near.weights[0], "largest_pull": pulled}
+    row = _row(near) | {"scale": near.weights[0], "largest_pull": pulled, "against": False}
+    without = " and without the KL" if probe.reference else ""
     if pulled == 0:
-        words = "without the KL no group has any gradient, although the loss is differentiable in logp"
+        words = f"{KINDS[base]}{without} no group has any gradient, although the loss is differentiable in logp"
         return Property(label, FAULT, row, 1.0, name, words)
-    return Property(
-        label,
-        FAULT if near.cosine * near.weights[0] < 0 else same(near.error),
-        row,
-        "cosine 1",
-        name,
-        f"{KINDS[base]} and without the KL the update is {short(near.weights[0])} times the gradient of E[r]: "
-        f"relative error {short(near.error)}, cosine {short(near.cosine)}",
+    words = (
+        f"{KINDS[base]}{without} the update is {short(near.weights[0])} times the gradient of E[r]: "
+        f"relative error {short(near.error)}, cosine {short(near.cosine)}"
     )
+    if near.weights[0] < 0:
+        equal = probe.on(f"{base}/ones/at_reference").gradient
+        own = fit(measured.gradient - equal, reward(measured.problem)).weights[0]
+        row["against"] = own < 0
+        words += "" if own < 0 else f"; equal rewards pull so, and the rewards' own part is {short(own)} times it"
+    return Property(label, FAULT if row["against"] else same(near.error), row, "cosine 1", name, words)
 
 
 def kl_part(probe: Probe, base: str) -> Property:
     """Without the reward, because all rewards are equal (to 1)."""
     name, label = f"{base}/ones", "direction.kl." + ("tree" if base == TREE else "token")
-    if not probe.takes("ref_logp"):
+    if not probe.reference:
         return Property(label, NONE, None, None, name, "it takes no reference: there is no KL")
     measured = probe.on(name)
     fits = {key: fit(measured.gradient, part) for key, part in penalties(measured.problem).items()}
@@ -116,7 +118,7 @@ def kl_part(probe: Probe, base: str) -> Property:
 
 def additive(probe: Probe) -> Property:
     label = "direction.additive"
-    if not (probe.takes("ref_logp") and probe.takes("rewards", "advantages")):
+    if not (probe.reference and probe.takes("rewards", "advantages")):
         return Property(label, NONE, None, None, TREE, "it has not both a reward and a KL")
     parts = probe.on(f"{TREE}/at_reference").gradient + probe.on(f"{TREE}/ones").gradient
     error = relative(parts, probe.on(TREE).gradient)
@@ -126,7 +128,7 @@ def additive(probe: Probe) -> Property:
 
 def betas(probe: Probe) -> float | None:
     """The KL's weight beside the reward's on the one-token problem; None where there is no such KL."""
-    if not probe.takes("ref_logp"):
+    if not probe.reference:
         return None
     p: Problem = problem(TOKEN)
     near = fit(probe.on(TOKEN).gradient, reward(p), penalties(p)[REVERSE])

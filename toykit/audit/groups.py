@@ -72,7 +72,9 @@ def own_reward(probe: Probe) -> Property:
     push, rewards = measured.coefficient[0, :, 0], measured.problem.rewards[0]
     away = _not_linear(push, rewards)
     words = "is linear in its own reward" if away < LEAK else f"is not linear in its own reward, by {short(away)} of it"
-    words += "" if away < LEAK else ": what it is divided by, or compared with, holds the reward itself"
+    why = "what it is divided by, or compared with, holds the reward itself"
+    why = "nor are the labels or the preferences that are made of it" if probe.objective.offline else why
+    words += "" if away < LEAK else f": {why}"
     return Property(
         "groups.own_reward",
         EXACT if away < LEAK else NOTE,

@@ -7,13 +7,14 @@ import math
 from torch import Tensor
 
 from toykit.audit.candidates import reward
-from toykit.audit.findings import BIASED, EXACT, NONE, NOTE, SAME, Property, fit, short
+from toykit.audit.findings import BIASED, EXACT, NONE, NOTE, SAME, Property, fit, relative, short
 from toykit.audit.measure import Measured, Probe
 from toykit.audit.problems import Problem
 from toykit.exact import policy_gradient
 
 NAME = "lengths/at_reference"
 EQUAL = "lengths/ones/at_reference"
+LOUDER = "lengths/ones/times=2/at_reference"
 ROUNDING = 1e-5  # of an update; some libraries normalise in float32
 
 
@@ -82,9 +83,11 @@ def _equal(probe: Probe) -> Property:
     size = float(measured.gradient.norm())
     drift = float((measured.gradient * policy_gradient(p.tree, p.logits, p.tree.mask.sum(-1).double()[None])).sum())
     still = size <= ROUNDING * max(float(probe.on(NAME).gradient.norm()), float(measured.pull.norm()))
-    row = {"size": size, "length": drift, "still": still}
+    grows = 0.0 if still else relative(probe.on(LOUDER).gradient, measured.gradient)
+    row = {"size": size, "length": drift, "still": still, "grows": grows}
     words = "with all rewards 1 the expected update is 0"
     if not still:
         words = f"with all rewards 1 there is an expected update of size {short(size)}"
         words += f", which changes the mean length by {short(drift)}"
+        words += "" if grows < SAME else f"; with all rewards 2 it differs by {short(grows)}"
     return Property("lengths.equal_rewards", EXACT if still else BIASED, row, 0.0, EQUAL, words)

@@ -171,6 +171,11 @@ class Probe:
         """Whether the objective takes any of these inputs."""
         return bool(set(names) & set(self.objective.takes))
 
+    @property
+    def reference(self) -> bool:
+        """Whether it takes a reference in any form."""
+        return self.takes("ref_logp", "ref_vocab_logp")
+
     def _measure(self, given: Problem) -> Measured:
         groups = all_groups(given, self.ordered)
         return self.call(groups.inputs(), groups)

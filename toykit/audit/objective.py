@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from toykit._checks import nearest
-from toykit.objectives import CATALOGUE, Method, PolicyGradient
+from toykit._checks import nearest, one_of
+from toykit.objectives import CATALOGUE, OFFLINE, PIPELINES, Method, PolicyGradient
 
 INPUTS = ("logp", "old_logp", "ref_logp", "rewards", "advantages", "mask", "vocab_logp", "ref_vocab_logp")
 PREFIXES = ("trl", "verl")
@@ -38,6 +38,7 @@ class Objective:
     takes: tuple[str, ...]
     batched: bool = False
     wants_groups: bool = False
+    offline: bool = False
     notes: tuple[str, ...] = field(default=())
 
 
@@ -52,9 +53,12 @@ def as_objective(given: Any, name: str | None = None) -> Objective:
         return given
     if isinstance(given, str):
         return _named(given)
-    if isinstance(given, PolicyGradient | Method) or hasattr(given, "objective"):
-        from toykit.audit.catalogue import from_method
+    from toykit.audit.catalogue import from_method
+    from toykit.audit.offline import from_offline, is_offline
 
+    if is_offline(given):
+        return from_offline(given, name or type(given).__name__)
+    if isinstance(given, PolicyGradient | Method) or hasattr(given, "objective"):
         return from_method(given, name or type(given).__name__)
     if not callable(given):
         raise ValueError(f"objective must be a name, a toykit objective or a function, got {type(given).__name__}")
@@ -84,10 +88,7 @@ def _taken(fn: Callable[..., Any], name: str) -> tuple[str, ...]:
 def _named(text: str) -> Objective:
     first, colon, rest = text.partition(":")
     if not colon:
-        from toykit.audit.catalogue import from_method
-        from toykit.objectives import method
-
-        return from_method(method(text), text)
+        return _method(text)
     if first == "trl":
         from toykit.audit.trl import trl_loss
 
@@ -102,6 +103,14 @@ def _named(text: str) -> Objective:
         near = nearest(attribute, [n for n in dir(module) if not n.startswith("_")])
         raise ValueError(f"objective must name something in {source}, got {attribute!r}{near}")
     return as_objective(getattr(module, attribute), name=text)
+
+
+def _method(name: str) -> Objective:
+    from toykit.audit.catalogue import from_method
+    from toykit.audit.offline import named
+
+    one_of("objective", name, [*CATALOGUE, *OFFLINE, *PIPELINES])
+    return from_method(CATALOGUE[name](), name) if name in CATALOGUE else named(name)
 
 
 def _file(path: Path) -> Any:
@@ -125,7 +134,7 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise ValueError(f"{name} could not be imported: {error}") from error
-        known = [*CATALOGUE, *(f"{prefix}:..." for prefix in PREFIXES)]
+        known = [*CATALOGUE, *OFFLINE, *(f"{prefix}:..." for prefix in PREFIXES)]
         raise ValueError(
             f"objective must be one of {', '.join(known)}, module:function or file.py:function, "
             f"got a module {name!r} that does not exist"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -32,7 +32,7 @@ class End:
 
 def flow(probe: Probe, start: Problem) -> End:
     """Follows the expected update from a problem's policy, on policy, until it stands still or nearly all mass is on
-    one completion.
+    one completion. The completions of an offline objective stay those of the policy that it starts from.
 
     Steps grow while the update keeps its direction and shrink where it turns, which changes the time that the path
     takes, not the path. Where that has not come to an end, the natural gradient finishes: it stands still at the same
@@ -45,7 +45,8 @@ def flow(probe: Probe, start: Problem) -> End:
         if size < STILL or float(p.law.max()) > COLLAPSED:
             return End(p.law[0], step, True)
         moved = gradient * min(rate, LONGEST_STEP / size)
-        p = p.with_policy(p.logits + moved)
+        logits = p.logits + moved
+        p = replace(p, logits=logits) if probe.objective.offline else p.with_policy(logits)
         after = _update(probe, p, natural)
         rate = min(rate, LONGEST_STEP / size) * (1.3 if float((after * moved).sum()) > 0 else 0.5)
         gradient = after
@@ -90,7 +91,7 @@ def _posterior(probe: Probe, p: Problem, end: End) -> Property:
         return Property("target.posterior", EXACT, row, 0.0, NAME, f"it ends at the posterior of beta {best}")
     words = f"the nearest posterior is that of beta {best}, {left} nats away"
     words += "" if own is None else f"; that {own} is {short(row['kl'] or 0.0)} nats away"
-    return Property("target.posterior", BIASED if probe.takes("ref_logp") else NOTE, row, 0.0, NAME, words)
+    return Property("target.posterior", BIASED if probe.reference else NOTE, row, 0.0, NAME, words)
 
 
 def _support(p: Problem, end: End) -> Property:
