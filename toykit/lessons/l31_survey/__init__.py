@@ -1,0 +1,20 @@
+"""Lesson 31. A technical survey of reinforcement learning techniques for large language models (2025)."""
+
+from __future__ import annotations
+
+from toykit.lessons.base import Experiment, Lesson
+from toykit.lessons.l31_survey import sampled
+from toykit.lessons.l31_survey.claims import CLAIMS
+
+LESSON = Lesson(
+    number="31",
+    slug="survey",
+    title="The survey: one map of the field",
+    part="foundations",
+    paper="arXiv 2507.04136",
+    experiments={
+        "gpt": Experiment(sampled.gpt, seeds=(0, 1, 2, 3, 4), recorded=True),
+        "llm": Experiment(sampled.llm, seeds=(0, 1, 2, 3, 4), recorded=True),
+    },
+    claims=CLAIMS,
+)
