@@ -4,11 +4,134 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 
 from toykit.diagnostics import interval
-from toykit.lessons.base import Claim, Evidence, Results, below, difference, effect
+from toykit.lessons.base import Claim, Evidence, Results, at_most, below, difference, effect, within
 from toykit.lessons.compare import last
 from toykit.lessons.l31_survey.sampled import LLM_ARMS, METHODS, slope
+
+# The card's numbers, and half a unit of the last digit of each.
+CARD_PATH = {50: (0.9855, 1.776), 500: (0.99965, 1.844), 5000: (0.999995, 1.847)}  # DPO: max pi and KL, by step
+CARD_RATIOS = (0.772, 1.235, 1.482, 1.821, 1.964, 2.066)  # of the group std, at G = 2, 3, 4, 8, 16, 64
+CARD_VARIANCE = {"REINFORCE": 0.0430, "RLOO": 0.0602, "centred": 0.0268, "group std": 0.0999}
+
+
+def c1(results: Results) -> Evidence:
+    """With all pairs weighted evenly, and with uneven weights."""
+    found = results["optima"]
+    return at_most(max(found["dpo"], found["dpo, uneven pairs"]), 1e-6)
+
+
+def c2a(results: Results) -> Evidence:
+    """For Bradley-Terry preferences and for certain ones; the posterior of the reward is another law."""
+    found = results["optima"]
+    error = max(found["ipo"], results["certain"]["ipo error"])
+    measured = {"error": error, "from the posterior": found["ipo from the posterior"]}
+    return Evidence(error <= 1e-6 and found["ipo from the posterior"] > 0.1, measured, "0, > 0.1", tolerance=1e-6)
+
+
+def c2b(results: Results) -> Evidence:
+    law, cost = results["certain"]["ipo"]
+    error = max(abs(law - 0.3505), abs(cost - 0.1747))
+    return Evidence(error <= 5e-5, {"max pi": law, "KL": cost}, {"max pi": 0.3505, "KL": 0.1747}, tolerance=5e-5)
+
+
+def c2c(results: Results) -> Evidence:
+    """The card's three stops; rising all the way, to the KL of a point mass."""
+    found = results["certain"]
+    at = {step: found["dpo"][found["steps"].index(step)] for step in CARD_PATH}
+    off = [abs(at[s][0] - p) <= t for (s, (p, _)), t in zip(CARD_PATH.items(), (5e-5, 5e-6, 5e-7), strict=True)]
+    off += [abs(at[s][1] - cost) <= 5e-4 for s, (_, cost) in CARD_PATH.items()]
+    highest = [p for p, _ in found["dpo"]]
+    rising = all(a < b for a, b in pairwise(highest)) and at[5000][1] < found["limit"]
+    measured = {f"max pi after {step}": p for step, (p, _) in at.items()} | {"KL": at[5000][1]}
+    return Evidence(all(off) and rising, measured, "0.9855, 0.99965, 0.999995 and rising, < 1.8466", tolerance=5e-5)
+
+
+def c3a(results: Results) -> Evidence:
+    found = results["groups"]
+    return at_most(max(abs(found[name]["ratio"] - 1) for name in ("REINFORCE", "RLOO")), 1e-12)
+
+
+def c3b(results: Results) -> Evidence:
+    found = results["groups"]["centred"]
+    error = max(abs(found["ratio"] - 2 / 3), abs(found["cosine"] - 1))
+    return Evidence(error <= 1e-12, found["ratio"], 2 / 3, tolerance=1e-12)
+
+
+def c3c(results: Results) -> Evidence:
+    """The traces of the covariances at G = 3, as the card prints them."""
+    measured = {name: results["groups"][name]["variance"] for name in CARD_VARIANCE}
+    error = max(abs(measured[name] - v) for name, v in CARD_VARIANCE.items())
+    return Evidence(error <= 5e-5, measured, CARD_VARIANCE, tolerance=5e-5)
+
+
+def c3d(results: Results) -> Evidence:
+    """With 5 added to all rewards."""
+    found = results["shifted"]
+    moved = abs(found["RLOO"] - results["groups"]["RLOO"]["variance"])
+    measured = {name: found[name] for name in ("REINFORCE", "RLOO")}
+    holds = abs(found["REINFORCE"] - 6.365) <= 5e-4 and moved <= 1e-12
+    return Evidence(holds, measured, {"REINFORCE": 6.365, "RLOO": 0.0602}, tolerance=5e-4)
+
+
+def c4a(results: Results) -> Evidence:
+    """1 - cosine at G = 3 in the card's example; and with rewards of 0 and 1 at 50 random laws."""
+    turned, kept = 1 - results["groups"]["group std"]["cosine"], results["binary"]["binary"]
+    measured = {"1 - cosine, card": turned, "binary": kept, "largest": results["binary"]["other"]}
+    holds = abs(turned - 3e-5) <= 1e-5 and kept <= 1e-12 and results["binary"]["other, least"] > 1e-6
+    return Evidence(holds, measured, "3e-5, 0, > 0", tolerance=1e-12)
+
+
+def c4b(results: Results) -> Evidence:
+    """The ratio to the true gradient for six group sizes, and the cosine's return to 1."""
+    found = results["sizes"]["group std"]
+    error = max(abs(a - b) for a, b in zip(found["ratio"], CARD_RATIOS, strict=True))
+    back = 1 - found["cosine"][-1]
+    holds = error <= 6e-4 and back < 1e-7 and abs(results["sizes"]["1/std"] - 2.0996) <= 5e-5
+    return Evidence(holds, found["ratio"], list(CARD_RATIOS), tolerance=6e-4)
+
+
+def c5a(results: Results) -> Evidence:
+    found = results["optima"]
+    measured = [found["una, uniform"], found["una, by the reference"]]
+    holds = max(abs(a - b) for a, b in zip(measured, (0.1962, 0.1964), strict=True)) <= 5e-5
+    return Evidence(holds, measured, [0.1962, 0.1964], tolerance=5e-5)
+
+
+def c6b(results: Results) -> Evidence:
+    """In the log-probabilities and in the critic's values."""
+    found = results["identities"]
+    return Evidence(found["ppo"] <= 1e-15 and found["largest slope"] > 0.01, found["ppo"], 0.0, tolerance=1e-15)
+
+
+def c6c(results: Results) -> Evidence:
+    found = results["identities"]
+    measured = {k: found[k] for k in ("k1", "k2", "k3")}
+    return Evidence(max(found["k1"], found["k3"]) <= 1e-12 and found["k2"] > 0.1, measured, "0, > 0.1, 0", 1e-12)
+
+
+def c7a(results: Results) -> Evidence:
+    """RLOO's variance is that of a mean over pairs; times G it goes to a constant, from above."""
+    found = results["sizes"]
+    measured, predicted = found["RLOO"]["variance"], found["predicted"]
+    error = max(abs(a - b) for a, b in zip(measured, predicted, strict=True))
+    scaled = [g * v for g, v in zip(found["size"], measured, strict=True)]
+    falls = all(a > b for a, b in pairwise(scaled))
+    return Evidence(error <= 1e-12 and falls, {"error": error, "G variance": scaled}, "0, falling", tolerance=1e-12)
+
+
+def x1(results: Results) -> Evidence:
+    return effect([of["dpo"] for of in results["judge"]], above=0.01)
+
+
+def x2(results: Results) -> Evidence:
+    return at_most(max(of["robust"] for of in results["judge"]), 1e-9)
+
+
+def vanishes(results: Results, part: str, name: str) -> Evidence:
+    return at_most(results[part][name], 1e-12)
 
 
 def gain(results: Results, name: str) -> list[float]:
@@ -67,7 +190,60 @@ def sampled(rung: str, letter: str, names: Sequence[str]) -> tuple[Claim, ...]:
     return tuple(Claim(f"{letter}{i}", text, "effect", rung, check) for i, (text, check) in enumerate(found, start=1))
 
 
+EXACT: tuple[tuple[str, str, str, Callable[[Results], Evidence]], ...] = (
+    ("C1", "theorem", "DPO on a population of Bradley-Terry preferences ends at the posterior", c1),
+    ("C2a", "theorem", "IPO ends at pi0 exp(mean P(y > y_k) / tau) / Z, which is not the posterior of r", c2a),
+    ("C2b", "theorem", "IPO stays finite where preferences are certain", c2b),
+    ("C2c", "theorem", "DPO then goes to a point mass, without end", c2c),
+    ("C3a", "theorem", "the means of RLOO and of REINFORCE without a baseline are the true gradient", c3a),
+    ("C3b", "theorem", "a mean that includes the sample gives (G - 1) / G of it", c3b),
+    ("C3c", "theorem", "variances at G = 3: with this R RLOO's is above REINFORCE's", c3c),
+    ("C3d", "theorem", "a baseline pays where the mean reward is large: RLOO does not see a constant", c3d),
+    ("C4a", "theorem", "the group std turns the mean gradient, unless rewards are 0 and 1", c4a),
+    ("C4b", "theorem", "and stretches it, by 1/std only as G grows", c4b),
+    ("C5a", "theorem", "UNA on raw rewards and fixed data misses the posterior", c5a),
+    (
+        "C5b",
+        "theorem",
+        "with r - beta log Z it does not",
+        partial(vanishes, part="optima", name="una, centred"),
+    ),
+    ("C5c", "theorem", "nor on the policy's own law, held", partial(vanishes, part="optima", name="una, on policy")),
+    (
+        "C6a",
+        "theorem",
+        "GAE with lambda 1 and V = 0 is the reward to go",
+        partial(vanishes, part="identities", name="gae"),
+    ),
+    ("C6b", "theorem", "PPO's gradient at ratio 1 is A2C's", c6b),
+    ("C6c", "theorem", "k1 and k3 have the mean of the KL, k2 has not", c6c),
+    ("C7a", "theorem", "RLOO's noise falls as 1/sqrt(G) only for large G; before, faster", c7a),
+    (
+        "S1",
+        "theorem",
+        "the OfflineTrainer takes DPO's steps (same code)",
+        partial(vanishes, part="certain", name="trainer"),
+    ),
+    ("X1", "effect", "a judge that turns round a fifth of its answers moves DPO's optimum by more than 0.01", x1),
+    ("X2", "theorem", "robust DPO, which knows the share, still ends at the posterior", x2),
+)
+
+
+def memory(results: Results, name: str, models: float) -> Evidence:
+    """The parameters held, in units of the policy's; heads are 1 in 1000 of them."""
+    return within(results["held"][name], models, 0.01)
+
+
+MEMORY = tuple(
+    Claim(
+        name, f"{of} holds {models} models while it trains", "theorem", "gpt", partial(memory, name=of, models=models)
+    )
+    for name, of, models in (("C7b", "BT + PPO", 4), ("C7c", "GRPO", 2), ("C7d", "RLOO", 1))
+)
+
 CLAIMS = (
+    *(Claim(name, text, kind, "exact", check) for name, kind, text, check in EXACT),
+    *MEMORY,
     *sampled("gpt", "G", METHODS),
     *sampled("llm", "L", LLM_ARMS),
 )

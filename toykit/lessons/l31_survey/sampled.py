@@ -192,7 +192,7 @@ def held(trainer: Any, base: nn.Module) -> float:
     return count / sum(p.numel() for p in base.parameters())
 
 
-def noise(base: nn.Module, task: Sorting, seed: int, prompts: int = 8, draws: int = 16) -> list[float]:
+def noise(base: nn.Module, task: Sorting, seed: int, draws: int, prompts: int = 8) -> list[float]:
     """The standard deviation of RLOO's gradient at the base policy, root of the trace of its covariance over `draws`
     sets of completions of the same prompts, for each of GROUPS completions a prompt."""
     policy = copy.deepcopy(base).requires_grad_(True)
@@ -236,14 +236,16 @@ def gpt(
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
     stops: tuple[int, ...] = (0, 15, 30, 45, 60),
     judged: int = 60,
+    draws: int = 16,
     folder: Path | None = None,
     progress: bool = False,
     only: tuple[str, ...] = ARMS,
 ) -> Results:
-    """The gpt rung: sort five digits, 256 completions an update; and RLOO's noise by the size of the group."""
+    """The gpt rung: sort five digits, 256 completions an update; and the noise of RLOO's gradient, from
+    `draws` sets of completions for each size of the group."""
     base, task = load_policy("sorting").requires_grad_(False), Sorting()
     found = experiment(base, task, seeds, Plan(32, 8, judged, stops, lr=3e-4), folder, progress, only)
-    return found | {"groups": list(GROUPS), "noise": [noise(base, task, seed) for seed in seeds]}
+    return found | {"groups": list(GROUPS), "noise": [noise(base, task, seed, draws) for seed in seeds]}
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
@@ -262,8 +264,16 @@ def rows(results: Results) -> list[dict[str, Any]]:
     return found
 
 
-PAIRS = (("RLOO", "Dr. GRPO"), ("RLOO", "REINFORCE"), ("GRPO", "RLOO"), ("PPO", "RLOO"), ("PPO", "BT + PPO"))
-PAIRS += (("RLOO", "DPO"), ("DPO", "IPO"), ("ILQL", CONTROL))
+PAIRS = (
+    ("RLOO", "Dr. GRPO"),
+    ("RLOO", "REINFORCE"),
+    ("GRPO", "RLOO"),
+    ("PPO", "RLOO"),
+    ("PPO", "BT + PPO"),
+    ("RLOO", "DPO"),
+    ("DPO", "IPO"),
+    ("ILQL", CONTROL),
+)
 
 
 def reported(results: Results) -> list[dict[str, Any]]:
