@@ -19,6 +19,7 @@ LESSONS = (
     "l03_lite_ppo",
     "l10_rapo",
     "l13_brorl",
+    "l31_survey",
     "l32_alignment_asymptotics",
     "l35_limit_of_rlvr",
 )

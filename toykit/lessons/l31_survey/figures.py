@@ -9,6 +9,7 @@ from toykit.diagnostics import interval
 from toykit.lessons.base import Results
 from toykit.lessons.compare import last
 from toykit.lessons.l31_survey.explorer import method_explorer, method_figure, method_words
+from toykit.lessons.l31_survey.sampled import ARMS
 from toykit.objectives import entries
 from toykit.plots import describe, figure, panel_labels
 from toykit.plots.style import BLACK, CYCLE, GREY, VERMILION
@@ -111,7 +112,7 @@ PANELS = {"accuracy": "held-out accuracy", "kl": "KL to the base, nats", "entrop
 
 def methods_figure(results: Results) -> Figure:
     """Every method at the last update: mean and 95 % interval over the seeds; dotted: where all began."""
-    names = list(results["runs"])
+    names = [name for name in ARMS if name in results["runs"]]
     made, axes = figure(3, height=0.22 * len(names) + 0.9, width=9.2, widths=(1.3, 1, 1))
     place = -np.arange(len(names))
     for ax, (figure_name, title) in zip(axes, PANELS.items(), strict=True):
@@ -120,7 +121,7 @@ def methods_figure(results: Results) -> Figure:
             mean = float(np.mean(values))
             if len(values) > 1:
                 at = interval(values)
-                ax.plot([at.low, at.high], [y, y], color=CYCLE[0].color, linewidth=2)
+                ax.plot([at.low, at.high], [y, y], "-", color=CYCLE[0].color, linewidth=2)
             ax.plot(mean, y, "o", color=CYCLE[0].color, markersize=5)
         start = [results["runs"][name][figure_name][0][0] for name in names]
         ax.axvline(float(np.median(start)), color=GREY, linestyle=":")

@@ -22,7 +22,7 @@ from toykit.objectives import ILQL, OfflineMethod, decoding_logits, method
 from toykit.policies import device_of
 from toykit.policies.base import Output
 from toykit.policies.qwen3 import PRESETS
-from toykit.rewards import Judge, LearnedReward, drawn_pairs, labelled, reward_model
+from toykit.rewards import Judge, LearnedReward, drawn_pairs, labelled, reward_model, scores
 from toykit.rollouts import Pairs, Rollouts, Sampled, log_softmax, token_logps, vocab_logps
 from toykit.rollouts.examples import take
 from toykit.tasks import Sorting
@@ -73,6 +73,9 @@ class Plan:
         return OfflineConfig(lr=self.lr, batch=rows, max_grad_norm=1.0, autocast=self.autocast, seed=seed)
 
 
+PLAN = Plan(prompts=32, group_size=8, judged=60, stops=(0, 15, 30, 45, 60), lr=3e-4)  # of the gpt rung
+
+
 class Decoded(nn.Module):
     """ILQL's policy log pi_data + beta (Q - V), whose softmax V leaves alone; called like a policy."""
 
@@ -100,6 +103,14 @@ def decided(rollouts: Rollouts, seed: int, flip: float = 0.0) -> Pairs:
     return replace(kept, weights=kept.weights / kept.weights.sum())
 
 
+@torch.enable_grad()
+def judge(base: nn.Module, task: Sorting, plan: Plan, seed: int, flip: float) -> nn.Module:
+    """The reward model that `plan.judged` updates on Bradley-Terry's loss make."""
+    pairs, model = decided(given(base, task, seed), seed, flip), reward_model(base).requires_grad_(True)
+    OfflineTrainer(model, task, "bradley_terry", pairs, plan.offline(seed, 2)).run(plan.judged, progress=False)
+    return model
+
+
 def trainers(base: nn.Module, task: Sorting, plan: Plan) -> dict[str, Callable[[int], Any]]:
     """A fresh trainer of a seed for every arm."""
 
@@ -119,8 +130,7 @@ def trainers(base: nn.Module, task: Sorting, plan: Plan) -> dict[str, Callable[[
         return OfflineTrainer(own(), task, name, rows[0], plan.offline(seed, rows[1]), reference=base)
 
     def by_reward_model(seed: int, flip: float) -> Trainer:
-        pairs, model = decided(given(base, task, seed), seed, flip), reward_model(base).requires_grad_(True)
-        OfflineTrainer(model, task, "bradley_terry", pairs, plan.offline(seed, 2)).run(plan.judged, progress=False)
+        model = judge(base, task, plan, seed, flip)
         how = Sampled(plan.group_size), plan.on_policy(seed)
         return Trainer(own(), task, "ppo_rlhf", *how, shaping=LearnedReward(model), reference=base)  # type: ignore[arg-type]
 
@@ -234,8 +244,8 @@ def experiment(
 
 def gpt(
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    stops: tuple[int, ...] = (0, 15, 30, 45, 60),
-    judged: int = 60,
+    stops: tuple[int, ...] = PLAN.stops,
+    judged: int = PLAN.judged,
     draws: int = 16,
     folder: Path | None = None,
     progress: bool = False,
@@ -244,16 +254,37 @@ def gpt(
     """The gpt rung: sort five digits, 256 completions an update; and the noise of RLOO's gradient, from
     `draws` sets of completions for each size of the group."""
     base, task = load_policy("sorting").requires_grad_(False), Sorting()
-    found = experiment(base, task, seeds, Plan(32, 8, judged, stops, lr=3e-4), folder, progress, only)
+    plan = replace(PLAN, judged=judged, stops=stops)
+    found = experiment(base, task, seeds, plan, folder, progress, only)
     return found | {"groups": list(GROUPS), "noise": [noise(base, task, seed, draws) for seed in seeds]}
+
+
+def gaps(updates: int = 15, seed: int = 0) -> list[dict[str, Any]]:
+    """Rows for a table: the log-probabilities of DPO's chosen and rejected completions before the first and the last
+    of some updates, and how often the chosen one has gained more on the base."""
+    base, task = load_policy("sorting").requires_grad_(False), Sorting()
+    path = trainers(base, task, PLAN)["DPO"](seed).run(updates + 1, progress=False)
+    names = {"chosen_logp": "chosen", "rejected_logp": "rejected", "margin": "gap of h", "accuracy": "right order"}
+    return [{"updates": i} | {label: path[i][name] for name, label in names.items()} for i in (0, updates)]
+
+
+@torch.no_grad()
+def judge_accuracy(flip: float, seed: int = 0) -> float:
+    """The share of held-out pairs that the reward model of BT + PPO, or with `flip` of RLAIF, orders rightly."""
+    base, task = load_policy("sorting").requires_grad_(False), Sorting()
+    prompts = task.prompts("test")
+    made = Sampled(GIVEN)(base, task, prompts, torch.Generator().manual_seed(seed))
+    pairs, model = decided(made, seed), judge(base, task, PLAN, seed, flip)
+    found = scores(model, pairs.prompts, pairs.prompt_mask, pairs.completions, pairs.mask)[..., -1]
+    return float((found[:, 0] > found[:, 1]).double().mean())
 
 
 def rows(results: Results) -> list[dict[str, Any]]:
     """Rows for a table: every arm at the end, mean and 95 % interval over the seeds, and the models it holds."""
     found = []
-    for name, of in results["runs"].items():
+    for name in (name for name in ARMS if name in results["runs"]):
         row: dict[str, Any] = {"method": name}
-        for figure in of:
+        for figure in ("accuracy", "kl", "entropy"):
             values = last(results, name, figure)
             if len(values) > 1:
                 at = interval(values)
