@@ -132,7 +132,7 @@ def trainers(base: nn.Module, task: Sorting, plan: Plan) -> dict[str, Callable[[
     def by_reward_model(seed: int, flip: float) -> Trainer:
         model = judge(base, task, plan, seed, flip)
         how = Sampled(plan.group_size), plan.on_policy(seed)
-        return Trainer(own(), task, "ppo_rlhf", *how, shaping=LearnedReward(model), reference=base)  # type: ignore[arg-type]
+        return Trainer(own(), task, "ppo_rlhf", *how, shaping=LearnedReward(model), reference=base)
 
     def on_values(seed: int, share: float) -> OfflineTrainer:
         q, data = own(), labelled(given(base, task, seed), lambda r: share * r.rewards)
