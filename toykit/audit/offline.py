@@ -26,8 +26,8 @@ from toykit.rewards import Judge
 
 GOOD = 0.5  # a reward above it is a good completion
 MODELS = {"score": "a reward model's scores", "q": "a model's values Q", "q and v": "a model's values Q and V"}
-FIXED = "they stay as they are while the policy moves"
-FRESH = "they are made anew as the policy moves"
+FIXED = "the data stay as they are while the policy moves"
+FRESH = "the data are made anew as the policy moves"
 
 
 def is_offline(given: Any) -> bool:
