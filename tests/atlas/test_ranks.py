@@ -24,6 +24,8 @@ def test_the_finding_is_spearmans_correlation_of_the_methods_that_both_rungs_hav
     assert one["all"]["rho"] == pytest.approx(1 - 12 / 720) and one["all"]["n"] == 9
     assert one["all"]["low"] < one["all"]["rho"] <= one["all"]["high"] == 1
     assert one["problems"]["ladder"]["n"] == 10 and one["problems"]["shared"]["n"] == 9
+    assert one["kinds"]["on policy"]["n"] == 8 and one["kinds"]["offline"] is None  # of one method
+    assert one["kinds"]["on policy"]["rho"] == pytest.approx(1)
     assert one["halves"]["exact"]["rho"] == pytest.approx(1)
 
 

@@ -64,19 +64,25 @@ def halves(values: Mapping[str, Sequence[float]]) -> dict[str, Any] | None:
 
 
 def finding(results: Mapping[str, Any]) -> dict[str, Any]:
-    """{measure: {"all": ..., "problems": {problem: ...}, "halves": {rung: ...}}}: the exact rung against the gpt rung.
+    """The exact rung against the gpt rung, by measure.
 
-    "all" is of the means over the problems; each entry is what `correlation` gives.
+    {"all": ..., "kinds": {kind: ...}, "problems": {problem: ...}, "halves": {rung: ...}} of what `correlation` gives:
+    of the means over the problems, of the methods of one kind alone, of one problem, of one half of a rung's seeds with
+    the other.
     """
+    methods = results["methods"]
+    kinds = sorted({one["kind"] for one in methods.values()}, reverse=True)
     found = {}
     for measure in results["settings"]["measures"]:
         exact, gpt = (averages(results, rung, measure) for rung in ("exact", "gpt"))
+        alone = {kind: {name: v for name, v in exact.items() if methods[name]["kind"] == kind} for kind in kinds}
         each = {
             problem: between(*(on_problem(results, rung, measure, problem) for rung in ("exact", "gpt")))
             for problem in results["problems"]
         }
         found[measure] = {
             "all": between(exact, gpt),
+            "kinds": {kind: between(of, gpt) for kind, of in alone.items()},
             "problems": each,
             "halves": {"exact": halves(exact), "gpt": halves(gpt)},
         }

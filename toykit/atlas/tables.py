@@ -31,14 +31,23 @@ def figures_table(results: Mapping[str, Any], rung: str) -> Table:
 
 
 def finding_table(results: Mapping[str, Any]) -> Table:
-    """A line a measure: the rank correlation of the rungs with its interval, on each problem, and of a rung with
-    itself."""
-    problems = list(results["problems"])
-    columns = ("measure", "all problems", *problems, "exact with itself", "gpt with itself")
+    """A line a measure: the rank correlation of the rungs with its interval, also of methods of one kind alone, on each
+    problem alone, and of a rung with itself."""
+    problems, first = list(results["problems"]), next(iter(results["finding"].values()))
+    kinds = list(first["kinds"])
+    columns = (
+        "measure",
+        "all",
+        *(f"{kind} alone" for kind in kinds),
+        *problems,
+        "exact with itself",
+        "gpt with itself",
+    )
     rows = tuple(
         (
             measure,
             correlated(found["all"]),
+            *(correlated(found["kinds"][kind]) for kind in kinds),
             *(correlated(found["problems"][p]) for p in problems),
             *(correlated(found["halves"][rung]) for rung in ("exact", "gpt")),
         )
