@@ -67,8 +67,14 @@ def test_a_method_that_fails_is_recorded_and_stops_nothing(one_problem, unaudite
 
 
 def test_a_method_that_cannot_be_audited_says_why():
-    found = making._sheet("a2c")
-    assert found["audit"] is None and "must do without vocab_logp" in found["unaudited"]
+    found = making._sheet("cql")
+    assert found["audit"] is None and "must be a loss of a policy to be audited" in found["unaudited"]
+
+
+def test_methods_on_policy_and_offline_are_audited():
+    for name in ("a2c", "dpo"):
+        found = making._sheet(name)
+        assert found["audit"]["properties"]["groups.scale"]["detail"] and found["unaudited"] is None
 
 
 def test_several_processes_give_what_one_gives():

@@ -28,7 +28,6 @@ from toykit.training.machine import cores, versions
 
 Told = Callable[[str, int, int], object]
 SPENT = "spent.json"
-GIVEN = "its loss takes given completions and no group"
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def work(name: str, settings: Settings) -> dict[str, Any]:
         made: dict[str, Any] = {
             "kind": "on policy" if on_policy else "offline",
             "source": method(name).source if on_policy else offline_method(name).source,
-            **(_sheet(name) if on_policy else {"audit": None, "unaudited": GIVEN}),
+            **_sheet(name),
             "rungs": {rung: {p: _trained(name, p, rung, settings) for p in PROBLEMS} for rung in RUNGS},
         }
     finally:
