@@ -33,6 +33,7 @@ def test_the_finding_stands_first_and_names_every_measure(results):
     assert "over 9 methods" in said
     for measure in atlas.MEASURES:
         assert f"{measure} 0.98 [" in said
+    assert said.endswith("alone, in pass@1: on policy 1.00 [1.00, 1.00], offline –.")
 
 
 def test_what_is_absent_is_said_with_its_reason(results):

@@ -67,9 +67,12 @@ def sentence(results: Mapping[str, Any]) -> str:
     parts = [f"{measure} {correlated(found['all'])}" for measure, found in results["finding"].items()]
     first = next((found["all"] for found in results["finding"].values() if found["all"]), None)
     n = len(results["methods"]) if first is None else first["n"]
+    measure, found = next(iter(results["finding"].items()))
+    alone = ", ".join(f"{kind} {correlated(of)}" for kind, of in found["kinds"].items())
     return (
         f"How far does the exact rung predict the gpt rung? Rank correlation over {n} methods, of means over the "
-        f"problems, with 95 % bootstrap intervals: {'; '.join(parts)}."
+        f"problems, with 95 % bootstrap intervals: {'; '.join(parts)}. Of "
+        f"methods of one kind alone, in {measure}: {alone}."
     )
 
 
