@@ -178,7 +178,7 @@ def test_the_gpt_rung_measures_every_arm():
 
 
 def test_a_run_is_the_same_again_and_goes_on_where_it_was_stopped(tmp_path):
-    some = SHORT | {"only": ("KTO", "ILQL")}
+    some = SHORT | {"only": ("ILQL",)}
     first = run(LESSON, "gpt", **some, folder=tmp_path)
     assert run(LESSON, "gpt", **some)["runs"] == first["runs"]
     longer = some | {"stops": (0, 1, 2)}
