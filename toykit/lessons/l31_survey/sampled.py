@@ -84,8 +84,9 @@ class Decoded(nn.Module):
         self.behaviour, self.q, self.beta, self.vocab_size = behaviour, q, beta, behaviour.vocab_size
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Output:
-        logp, q = (log_softmax(self.behaviour(input_ids, attention_mask).logits), self.q(input_ids, attention_mask))
-        return Output(decoding_logits(logp, q.logits, torch.zeros_like(logp[..., 0]), self.beta))
+        logp = log_softmax(self.behaviour(input_ids, attention_mask).logits)
+        q = self.q(input_ids, attention_mask).logits
+        return Output(decoding_logits(logp, q, torch.zeros_like(logp[..., 0]), self.beta))
 
 
 def given(base: nn.Module, task: Sorting, seed: int) -> Rollouts:
@@ -125,9 +126,10 @@ def trainers(base: nn.Module, task: Sorting, plan: Plan) -> dict[str, Callable[[
         return OfflineTrainer(own(), task, name, pairs, plan.offline(seed, 2), reference=base)
 
     def on_labels(seed: int, name: str) -> OfflineTrainer:
-        data = labelled(given(base, task, seed))
-        rows = (data.mismatched(), 2) if name == "kto" else (data, 1)
-        return OfflineTrainer(own(), task, name, rows[0], plan.offline(seed, rows[1]), reference=base)
+        data, each = labelled(given(base, task, seed)), 1
+        if name == "kto":
+            data, each = data.mismatched(), 2
+        return OfflineTrainer(own(), task, name, data, plan.offline(seed, each), reference=base)
 
     def by_reward_model(seed: int, flip: float) -> Trainer:
         model = judge(base, task, plan, seed, flip)
@@ -159,6 +161,7 @@ def start_at_0(q: nn.Module) -> None:
 
 
 def by_values(trainer: Any) -> bool:
+    """Whether a trainer learns ILQL's Q and V."""
     return isinstance(getattr(trainer, "method", None), OfflineMethod) and isinstance(trainer.loss, ILQL)
 
 
