@@ -162,7 +162,7 @@ def gradient(advantage: str, ratio: str, aggregate: str, kl: str) -> Tensor:
 
 @cache
 def _frame() -> tuple[Figure, Any]:
-    return figure(2, 1, height=3.5, width=9.2, widths=(1.25, 1))
+    return figure(2, 1, height=3.0, width=9.2, widths=(1.3, 1))
 
 
 def method_figure(
@@ -191,7 +191,7 @@ def _draw_methods(ax: Any, menus: dict[str, str]) -> None:
         ink = ("white", BLACK, GREY)[min(len(off[i]), 2)]
         ax.text(x[i], y[i], name + star + under, ha="center", va="center", fontsize=7, color=ink)
     ax.set(title="methods: these pieces, or one menu away", xlim=(-0.5, columns - 0.5), ylim=(y[-1] - 0.5, 0.5))
-    ax.set_xlabel("dark: all four menus; light: all but the one named; * needs more")
+    ax.set_xlabel("dark: all four menus; light: all but one; * needs more")
     ax.set_xticks([])
     ax.set_yticks([])
     ax.grid(False)
