@@ -75,9 +75,8 @@ class Labelled:
         if n < 2:
             raise ValueError(f"rows must be at least 2 to be mismatched, got {n}")
         rows = torch.arange(n, device=ids.device)
-        starts = (ids != ids.roll(1)).nonzero()[
-            :, 0
-        ]  # of runs of rows with one prompt; the last row is before the first
+        # of runs of rows with one prompt; the last row is before the first
+        starts = (ids != ids.roll(1)).nonzero()[:, 0]
         at = (rows + 1) % n
         if len(starts):
             at = starts[torch.searchsorted(starts, rows, right=True) % len(starts)]
