@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
 from toykit.exact import elbo, kl
-from toykit.lessons import claims, judge, load, picture, recorded, run
+from toykit.lessons import claims, judge, load, picture, run
 from toykit.lessons.l01_kl_as_bayes import exact, figures, sampled
 from toykit.plots.images import pixels
 from toykit.tasks import Letters
@@ -179,14 +178,6 @@ def test_options_that_an_experiment_does_not_take_are_refused():
         run(LESSON, "llm", size="small")
 
 
-def test_every_effect_of_the_gpt_rung_is_decided_by_its_record():
-    rows = claims(LESSON, "gpt")
-    assert all(row["recorded"] and len(row["seeds"]) >= 5 and row["holds"] is not None for row in rows)
-    for row in rows:
-        low, high = row["interval"]
-        assert low <= row["measured"] <= high
-
-
 def test_a_rung_that_was_not_run_says_how_it_is(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TOYKIT_DATA", str(tmp_path))
     assert picture(LESSON, "llm", "training") is None
@@ -194,20 +185,11 @@ def test_a_rung_that_was_not_run_says_how_it_is(capsys, tmp_path, monkeypatch):
     assert all(row["holds"] is None and not row["recorded"] for row in claims(LESSON, "llm"))
 
 
-def test_recorded_figures_are_drawn():
-    assert recorded(LESSON, "gpt") is not None
-    assert isinstance(picture(LESSON, "gpt", "training"), Figure)
-
-
 def test_a_prior_without_success_cannot_be_filtered():
     task = Letters("contains_na")
     prior = sampled.Prior.of(load_policy("letters"), task, 4)
     with pytest.raises(ValueError, match="prior must succeed at least once"):
         prior.filtered_entropy()
-
-
-def test_the_notebook_is_there():
-    assert (Path(__file__).parents[2] / LESSON.notebook).is_file()
 
 
 def test_kl_to_the_posterior_falls_along_kl_rl(results):

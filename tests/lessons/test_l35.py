@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from itertools import chain
-from pathlib import Path
 from statistics import fmean
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 
 from toykit.diagnostics import exact_pass_at_k, perplexity
 from toykit.exact import expected_group_update, linear_logits, shared
-from toykit.lessons import claims, judge, load, picture, recorded, run
+from toykit.lessons import claims, judge, load, picture, run
 from toykit.lessons.l35_limit_of_rlvr import exact, explorer, sampled
 from toykit.lessons.l35_limit_of_rlvr.sampled_claims import ROWS
 from toykit.plots.images import pixels
@@ -379,20 +378,6 @@ def test_the_llm_recipe_refuses_cuda_where_there_is_none():
         run(LESSON, "llm", size="small")
 
 
-def test_every_effect_of_the_gpt_rung_is_decided_by_its_record():
-    rows = claims(LESSON, "gpt")
-    assert all(row["recorded"] and len(row["seeds"]) >= 5 and row["holds"] is not None for row in rows)
-    for row in rows:
-        if row["claim"] != "G7":
-            low, high = row["interval"]
-            assert low <= row["measured"] <= high
-
-
-def test_recorded_figures_are_drawn():
-    assert recorded(LESSON, "gpt") is not None
-    assert isinstance(picture(LESSON, "gpt", "coverage"), Figure)
-
-
 def test_a_rung_that_was_not_run_says_how_it_is(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("TOYKIT_DATA", str(tmp_path))
     assert picture(LESSON, "llm", "coverage") is None
@@ -412,7 +397,3 @@ def test_logits_of_the_world_are_linear_in_the_features(small):
     assert torch.equal(made.logits(made.base), linear_logits(made.base, made.paths.features))
     rates = made.rates(torch.stack([made.base, made.base]))
     assert rates.shape == (2, 2, 24) and torch.equal(rates[0], rates[1])
-
-
-def test_the_notebook_is_there():
-    assert (Path(__file__).parents[2] / LESSON.notebook).is_file()
