@@ -53,7 +53,7 @@ def gradient(term, pi: torch.Tensor, ref: torch.Tensor) -> torch.Tensor:
     """Of the term's expected loss in the logits, at fixed samples."""
     logits = pi.log().requires_grad_()
     batch = one_token(pi, ref)
-    batch = batch.with_(extras=term.prepare(batch))
+    batch = batch.with_(extras=term.prepare(batch, torch.zeros_like(batch.old_logp)))
     log_pi = logits.log_softmax(-1)
     loss, _ = term(log_pi[batch.completions], batch, log_pi.expand(1, len(pi), 1, -1))
     return torch.autograd.grad((batch.weights[..., None] * loss).sum(), logits)[0]
@@ -130,9 +130,13 @@ def test_the_tempered_gradient_is_that_of_the_kl_to_the_tempered_reference():
     batch = one_token(PI, REF, rewards)
     flat = (0.3 * REF.log()).softmax(-1)
     term = OnPolicyForwardKL(1.0, clip=None, tempering=Tempering("prompt"))
-    covered = term.prepare(batch)["covered_logp"][0, :, 0].exp()
+    covered = term.prepare(batch, torch.zeros_like(batch.old_logp))["covered_logp"][0, :, 0].exp()
     assert torch.allclose(covered, flat, rtol=0, atol=1e-15)
-    covered = replace(term, tempering=Tempering()).prepare(batch)["covered_logp"][0, :, 0].exp()
+    covered = (
+        replace(term, tempering=Tempering())
+        .prepare(batch, torch.zeros_like(batch.old_logp))["covered_logp"][0, :, 0]
+        .exp()
+    )
     assert covered.tolist() == pytest.approx([0.25, 0.2, 0.25, 0.25], abs=1e-15)
 
 

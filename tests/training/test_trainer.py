@@ -101,7 +101,7 @@ def test_scores_do_not_depend_on_how_the_batch_is_cut(kind, fresh):
         config = TrainConfig(prompts=3, micro_size=size)
         trainer = Trainer(policy, task, EXACT, Sampled(4), config, reference=gpt(seed=1) if kind == "gpt" else None)
         made = trainer._with_others(trainer.rollouts()[0])
-        logp = trainer._in_pieces(made, lambda r: trainer._logp(trainer.policy, r))
+        logp = trainer.reader.all_of(made, trainer.reader.logp, trainer.policy)
         return [logp, made.ref_logp, made.extras["vocab_logp"], made.extras["ref_vocab_logp"]], made
 
     whole, made = scores(None)
@@ -245,9 +245,9 @@ def test_the_sampling_temperature_is_that_of_the_whole_objective(fresh):
 def test_autocast_computes_in_bf16_and_keeps_log_probabilities_in_float32():
     trainer = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4), TrainConfig(prompts=4, autocast=True))
     rollouts, _ = trainer.rollouts()
-    vocab = trainer._vocab_logp(trainer.policy, rollouts)
+    vocab = trainer.reader.vocab_logp(trainer.policy, rollouts)
     assert vocab.dtype == torch.float32
-    exact = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4))._vocab_logp(trainer.policy, rollouts)
+    exact = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4)).reader.vocab_logp(trainer.policy, rollouts)
     assert 1e-4 < (vocab - exact).abs().max() < 0.5
     assert math.isfinite(trainer.step()["loss"])
 
@@ -274,7 +274,7 @@ def test_of_a_policy_in_bf16_too():
     task = ChainSum(n_digits=(2, 3, 4), n_train=24, n_test=8, horizon=12)
     trainer = Trainer(policy.to(torch.bfloat16), task, "gspo", Sampled(8), TrainConfig(prompts=8))
     made, _ = trainer.rollouts()
-    again = trainer._logp(policy, made)
+    again = trainer.reader.logp(policy, made)
     assert (made.old_logp - again).abs().max() > 1e-3
     assert torch.equal(trainer._with_others(made).old_logp, again.detach())
 

@@ -52,8 +52,9 @@ def _reads_reference(objective: Any) -> bool:
     if not isinstance(objective, PolicyGradient):
         return getattr(objective, "needs_reference", True)
     own = (p for p in objective.penalties if p.needs_reference and not p.needs_vocab)
+    transformed = any(t.needs_reference for t in objective.transforms)
     by_tokens = objective.kl is not None and objective.kl.estimator != "exact"
-    return by_tokens or objective.signal is not None or next(own, None) is not None
+    return by_tokens or transformed or objective.signal is not None or next(own, None) is not None
 
 
 def rollouts(

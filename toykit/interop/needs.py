@@ -18,8 +18,8 @@ def needs(given: Method) -> dict[str, str]:
     """What a method asks of the library around it: {kind: in words}.
 
     The kinds are critic, greedy, vocabulary, tokens, running, base, selection, shaping, reference (in the loss alone),
-    penalty (a reference in the reward), penalties (further terms of the loss) and prepared (log-probabilities, the
-    reference's too, where advantages are made).
+    penalty (a reference in the reward), penalties (further terms of the loss), transforms (of the advantages),
+    log_clip, weights (of a KL) and prepared (log-probabilities, the reference's too, where advantages are made).
     """
     objective, found = given.objective, {}
     if objective.needs_critic:
@@ -45,6 +45,13 @@ def needs(given: Method) -> dict[str, str]:
         found["reference"] = "the reference's log-probabilities in the loss"
     if objective.penalties:
         found["penalties"] = "terms beside the surrogate (its penalties)"
+    if objective.transforms:
+        names = ", ".join(type(t).__name__ for t in objective.transforms)
+        found["transforms"] = f"advantages that are transformed ({names})"
+    if objective.log_clip is not None:
+        found["log_clip"] = "a bound of the ratio's logarithm"
+    if objective.kl is not None and objective.kl.weight is not None:
+        found["weights"] = "a KL penalty that is weighted by completion"
     if objective.signal is not None:
         found["prepared"] = "the policy's and the reference's log-probabilities where advantages are made (its signal)"
     return found

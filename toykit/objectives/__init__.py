@@ -2,7 +2,7 @@
 
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
 from toykit.objectives.aggregation import token_weights
-from toykit.objectives.baselines import RunningMean, TokenReturns
+from toykit.objectives.baselines import Moving, RunningMean, TokenReturns
 from toykit.objectives.catalogue import CATALOGUE, Method, method
 from toykit.objectives.clipping import Clip
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
@@ -19,6 +19,7 @@ from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, Sim
 from toykit.objectives.ratios import ratio
 from toykit.objectives.reward_models import BradleyTerry, ProcessReward, process_score
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target, Tilted, batch_log_z
+from toykit.objectives.transforms import Transform
 from toykit.objectives.unpaired import KTO, SFT, UNA
 
 __all__ = [
@@ -48,6 +49,7 @@ __all__ = [
     "GreedyBaseline",
     "Hinge",
     "Method",
+    "Moving",
     "MovingLogZ",
     "OfflineMethod",
     "OnPolicyForwardKL",
@@ -65,6 +67,7 @@ __all__ = [
     "Tempering",
     "Tilted",
     "TokenReturns",
+    "Transform",
     "ValueLoss",
     "batch_log_z",
     "covering",

@@ -88,7 +88,7 @@ class OnPolicyForwardKL:
         """Tempering needs all of the reference's logits, not those of the tokens that were drawn."""
         return self.tempering is not None
 
-    def prepare(self, rollouts: Rollouts) -> dict[str, Tensor]:
+    def prepare(self, rollouts: Rollouts, advantages: Tensor) -> dict[str, Tensor]:
         """refhat's log-probabilities of the completions' tokens, as `extras["covered_logp"]` [..., B, G, T]."""
         if self.tempering is None:
             if rollouts.ref_logp is None:

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 from torch import Tensor
 
 from toykit._checks import one_of
 from toykit.objectives.beta import Beta, check_beta
+from toykit.rollouts.batch import Rollouts
 
 ESTIMATORS = ("k1", "k2", "k3", "exact")
 ROUTES = ("reward", "score", "autodiff")
 LEVELS = ("token", "sequence")
+
+
+class Weight(Protocol):
+    """How much each completion's penalty counts: [..., B, G] from a batch and its advantages [..., B, G, T]."""
+
+    def __call__(self, rollouts: Rollouts, advantages: Tensor) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -33,7 +41,8 @@ class KL:
     prefixes visited, by reward or score only the effect on which prefixes are visited (nothing, for one token). So
     are the forward k1 and k3: neither route alone gives the gradient of KL(ref || pi), which at sequence level is
     their sum, or the reverse k3 by autodiff.
-    `beta` is one number, or a tensor [n] with the number of each prompt id. Raises ValueError for beta <= 0.
+    `beta` is one number, or a tensor [n] with the number of each prompt id. `weight` multiplies the penalty of each
+    completion, by autodiff only, because it is told the advantages. Raises ValueError for beta <= 0.
     """
 
     beta: Beta
@@ -41,6 +50,7 @@ class KL:
     direction: str = "reverse"
     route: str = "reward"
     level: str = "token"
+    weight: Weight | None = None
 
     def __post_init__(self) -> None:
         check_beta(self.beta)
@@ -50,6 +60,8 @@ class KL:
         one_of("level", self.level, LEVELS)
         if self.estimator == "exact" and self.level == "sequence":
             raise ValueError("level must be 'token' for estimator='exact', got 'sequence'")
+        if self.weight is not None and self.route != "autodiff":
+            raise ValueError(f"weight must be None for route={self.route!r}, which comes before the advantages")
 
     def per_token(
         self,

@@ -22,8 +22,8 @@ class Penalty(Protocol):
     @property
     def needs_vocab(self) -> bool: ...
 
-    def prepare(self, rollouts: Rollouts) -> dict[str, Tensor]:
-        """What depends on the whole batch, as extras of it; without a gradient."""
+    def prepare(self, rollouts: Rollouts, advantages: Tensor) -> dict[str, Tensor]:
+        """What depends on the whole batch and its advantages [..., B, G, T], as extras of it; without a gradient."""
         ...
 
     def __call__(self, logp: Tensor, rollouts: Rollouts, vocab_logp: Tensor | None) -> Term: ...
@@ -44,7 +44,7 @@ class EntropyBonus:
     def __post_init__(self) -> None:
         positive("weight", self.weight)
 
-    def prepare(self, rollouts: Rollouts) -> dict[str, Tensor]:
+    def prepare(self, rollouts: Rollouts, advantages: Tensor) -> dict[str, Tensor]:
         return {}
 
     def __call__(self, logp: Tensor, rollouts: Rollouts, vocab_logp: Tensor | None) -> Term:

@@ -18,6 +18,7 @@ from toykit.objectives.clipping import Clip
 from toykit.objectives.kl import KL
 from toykit.objectives.penalties import Penalty
 from toykit.objectives.ratios import RATIOS, ratio
+from toykit.objectives.transforms import Transform
 from toykit.rollouts.batch import Rollouts
 
 
@@ -92,6 +93,8 @@ class PolicyGradient:
     kl          None, or a penalty with its estimator and route
     value       the critic's loss, with advantage=GAE(...) and only then
     penalties   further terms on each token, aggregated as the surrogate: OnPolicyForwardKL, EntropyBonus
+    transforms  what is done to the advantages, one after the other
+    log_clip    None, or the bound of the ratio's logarithm, in nats
     """
 
     advantage: Advantage | GAE | GreedyBaseline | RunningMean | TokenReturns = field(default_factory=Advantage)
@@ -102,12 +105,18 @@ class PolicyGradient:
     signal: Signal | None = None
     value: ValueLoss | None = None
     penalties: tuple[Penalty, ...] = ()
+    transforms: tuple[Transform, ...] = ()
+    log_clip: float | None = None
 
     def __post_init__(self) -> None:
         one_of("ratio", self.ratio, RATIOS)
         one_of("aggregate", self.aggregate, AGGREGATIONS)
         if self.clip is not None and self.ratio == "none":
             raise ValueError("clip must be None for ratio='none', there is no ratio to clip")
+        if self.log_clip is not None:
+            positive("log_clip", self.log_clip)
+            if self.ratio == "none":
+                raise ValueError("log_clip must be None for ratio='none', there is no ratio to bound")
         if isinstance(self.advantage, GAE) != (self.value is not None):
             raise ValueError("value must be given with advantage=GAE(...) and only then")
         if self.needs_greedy and self.signal is not None:
@@ -115,7 +124,8 @@ class PolicyGradient:
 
     @property
     def needs_reference(self) -> bool:
-        return self.kl is not None or self.signal is not None or any(p.needs_reference for p in self.penalties)
+        read = [piece.needs_reference for piece in self.penalties] + [t.needs_reference for t in self.transforms]
+        return self.kl is not None or self.signal is not None or any(read)
 
     @property
     def needs_vocab(self) -> bool:
@@ -125,6 +135,11 @@ class PolicyGradient:
     def needs_reference_vocab(self) -> bool:
         exact = self.kl is not None and self.kl.estimator == "exact"
         return exact or any(p.needs_vocab and p.needs_reference for p in self.penalties)
+
+    @property
+    def needs_entropy(self) -> bool:
+        """Whether `extras["token_entropy"]` [..., B, G, T] must hold the entropies of the policy's next-token laws."""
+        return any(t.needs_entropy for t in self.transforms)
 
     @property
     def needs_critic(self) -> bool:
@@ -148,23 +163,17 @@ class PolicyGradient:
             by_token, route = self._detached_kl(rollouts), None if self.kl is None else self.kl.route
             penalty = None if by_token is None else beta_of(self.kl.beta, rollouts) * by_token.sum(-1)  # type: ignore[union-attr]
             net = rewards if penalty is None or route != "reward" else rewards - penalty
-            returns = None
-            if isinstance(self.advantage, GAE):
-                values, each = _extra(rollouts, "values"), self._token_rewards(rollouts, rewards, by_token)
-                advantages, returns = self.advantage(each, values, rollouts.mask, rollouts.weights, rollouts.enumerated)
-            elif isinstance(self.advantage, TokenReturns):
-                advantages = self.advantage(self._token_rewards(rollouts, rewards, by_token), rollouts.mask)
-            elif isinstance(self.advantage, GreedyBaseline):
-                beside = self.advantage(net, _extra(rollouts, "greedy_rewards"))
-                advantages = beside[..., None] * rollouts.mask
-            else:
-                advantages = advantages_of(self.advantage, rollouts, net)
+            advantages, returns = self._advantages(rollouts, net, self._token_rewards(rollouts, rewards, by_token))
             if penalty is not None and route == "score":
                 advantages = advantages - penalty[..., None] * rollouts.mask
+            for transform in self.transforms:
+                advantages = transform(advantages, rollouts)
             finite("advantages", advantages, rollouts.prompt_ids if rollouts.prompt_ids.dim() == 1 else None)
             weights = _weights(self.aggregate, rollouts)
+            if self.kl is not None and self.kl.weight is not None:
+                rollouts = rollouts.with_(extras={"kl_weights": self.kl.weight(rollouts, advantages)})
             for term in self.penalties:
-                rollouts = rollouts.with_(extras=term.prepare(rollouts))
+                rollouts = rollouts.with_(extras=term.prepare(rollouts, advantages))
         return Prepared(rollouts, advantages, weights, self.aggregate, returns)
 
     def loss(
@@ -180,7 +189,7 @@ class PolicyGradient:
         if self.ratio == "none":
             surrogate = advantages * logp
         else:
-            w = ratio(self.ratio, logp, batch.old_logp, batch.mask)
+            w = ratio(self.ratio, logp, batch.old_logp, batch.mask, self.log_clip)
             surrogate = w * advantages if self.clip is None else self.clip(w, advantages)
             if self.clip is not None:
                 low, high = self.clip.active(w.detach(), advantages)
@@ -191,6 +200,8 @@ class PolicyGradient:
             assert batch.ref_logp is not None
             ref_vocab = batch.extras.get("ref_vocab_logp")
             estimate = self.kl.per_token(logp, batch.ref_logp, batch.mask, vocab_logp, ref_vocab)
+            if self.kl.weight is not None:
+                estimate = batch.extras["kl_weights"][..., None] * estimate
             per_token = per_token + beta_of(self.kl.beta, batch)[..., None] * estimate
         for term in self.penalties:
             more, found = term(logp, batch, vocab_logp)
@@ -202,6 +213,18 @@ class PolicyGradient:
             per_token = per_token + error
             figures["value_loss"] = (prepared.token_weights * error.detach()).sum(_BATCH)
         return (prepared.token_weights * per_token).sum(_BATCH), figures
+
+    def _advantages(self, rollouts: Rollouts, net: Tensor, by_token: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(advantages, returns of a critic), each [..., B, G, T], of rewards [..., B, G] and [..., B, G, T]."""
+        if isinstance(self.advantage, GAE):
+            values = _extra(rollouts, "values")
+            return self.advantage(by_token, values, rollouts.mask, rollouts.weights, rollouts.enumerated)
+        if isinstance(self.advantage, TokenReturns):
+            return self.advantage(by_token, rollouts.mask), None
+        if isinstance(self.advantage, GreedyBaseline):
+            beside = self.advantage(net, _extra(rollouts, "greedy_rewards"))
+            return beside[..., None] * rollouts.mask, None
+        return advantages_of(self.advantage, rollouts, net), None
 
     def _detached_kl(self, rollouts: Rollouts) -> Tensor | None:
         """The KL estimate of each token [..., B, G, T], None without a penalty that needs it."""

@@ -68,6 +68,16 @@ class Rollouts:
         """`extras["loss_weights"]` [..., B, G, T], which multiply the tokens' losses after the aggregation; else 1."""
         return self.extras.get("loss_weights", 1.0)
 
+    @property
+    def task_rewards(self) -> Tensor:
+        """float [..., B, G]: the task's own rewards, before any shaping."""
+        return self.extras.get("task_rewards", self.rewards)
+
+    @property
+    def correct(self) -> Tensor:
+        """bool [..., B, G]: the completions whose task reward is above 1/2."""
+        return self.task_rewards > 0.5
+
     def mean(self, values: Tensor) -> Tensor:
         """The expectation [..., B] of `values` [..., B, G] under the behaviour policy."""
         return (self.weights * values).sum(-1)

@@ -36,8 +36,7 @@ class Selection:
 
 def informative(rollouts: Rollouts) -> Tensor:
     """bool [B]: the prompts whose group has more than one reward of the task's, before any shaping."""
-    rewards = rollouts.extras.get("task_rewards", rollouts.rewards)
-    return rewards.amax(-1) > rewards.amin(-1)
+    return rollouts.task_rewards.amax(-1) > rollouts.task_rewards.amin(-1)
 
 
 def dynamic_sampling(max_batches: int = 10) -> Selection:

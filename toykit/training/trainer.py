@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -16,13 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import finite
-from toykit.objectives import Method, MovingLogZ, PolicyGradient, Prepared, RunningMean, method
+from toykit.objectives import Method, Moving, PolicyGradient, Prepared, method
 from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.policies.hub_cursor import compile_step
 from toykit.rewards import LearnedReward, ProcessRewards, Shaping
-from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy, outputs, token_logps, vocab_logps
-from toykit.rollouts.batch import in_pieces
+from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy
 from toykit.selection import Selection, selection
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop, speed
@@ -33,8 +32,9 @@ from toykit.training.figures import of_rollouts
 from toykit.training.memory import explained, recomputing
 from toykit.training.natural import fisher, natural_step
 from toykit.training.processes import Processes
+from toykit.training.reading import Reader
 from toykit.training.reference import first
-from toykit.training.spread import Spread, divided, portion, together, with_last
+from toykit.training.spread import Spread, portion, together, with_last
 
 
 class Trainer:
@@ -101,7 +101,10 @@ class Trainer:
         self.parameters = [p for m in (policy, self.critic) if m is not None for p in m.parameters() if p.requires_grad]
         self.optimizer = _optimizer(self.config, self.parameters)
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
-        self.temperature = getattr(self.strategy, "temperature", 1.0)
+        temperature = getattr(self.strategy, "temperature", 1.0)
+        self.reader = Reader(
+            self.models, self.processes, self.device, temperature, self.config.autocast, self.config.micro_size
+        )
         self.done = self.updates = 0  # whole steps, and updates in the one that was begun last
         if self.config.compile:
             compiled(policy)
@@ -269,14 +272,17 @@ class Trainer:
         Where numbers are coarser than float32 the policy's own log-probabilities are computed again, as in the update:
         the sampler's are rounded otherwise, and the difference would look like a policy that has moved.
         """
+        read = self.reader
         if self.config.autocast or any(p.dtype.itemsize < 4 for p in self.policy.parameters()):
-            rollouts = rollouts.with_(old_logp=self._in_pieces(rollouts, partial(self._logp, self.policy)))
+            rollouts = rollouts.with_(old_logp=read.all_of(rollouts, read.logp, self.policy))
         if self.reference is not None and rollouts.ref_logp is None:
-            rollouts = rollouts.with_(ref_logp=self._in_pieces(rollouts, partial(self._logp, self.reference)))
+            rollouts = rollouts.with_(ref_logp=read.all_of(rollouts, read.logp, self.reference))
             if self.objective.needs_reference_vocab:
                 named = {"ref_vocab_logp": self.reference, "vocab_logp": self.policy}
-                extras = {k: self._in_pieces(rollouts, partial(self._vocab_logp, v)) for k, v in named.items()}
+                extras = {k: read.all_of(rollouts, read.vocab_logp, v) for k, v in named.items()}
                 rollouts = rollouts.with_(extras=extras)
+        if self.objective.needs_entropy:
+            rollouts = rollouts.with_(extras={"token_entropy": read.all_of(rollouts, read.entropy, self.policy)})
         if self.objective.needs_greedy:
             asked = Prompts(rollouts.prompt_ids, rollouts.prompts, rollouts.prompt_mask)
             make = partial(greedy, self.policy, self.task, asked)
@@ -286,28 +292,8 @@ class Trainer:
             beside = likeliest.rewards.to(rollouts.rewards).expand_as(rollouts.rewards)
             rollouts = rollouts.with_(extras={"greedy_rewards": beside})
         if self.critic is not None:
-            rollouts = rollouts.with_(extras={"values": self._in_pieces(rollouts, self._values)})
+            rollouts = rollouts.with_(extras={"values": read.all_of(rollouts, read.values, self.critic)})
         return rollouts
-
-    def _in_pieces(self, rollouts: Rollouts, fn: Callable[[Rollouts], Tensor]) -> Tensor:
-        """fn of a batch, 0 where masked: each process computes its share, `micro_size` completions at once."""
-
-        def read(piece: Rollouts) -> Tensor:
-            return self.models.read(partial(fn, piece))
-
-        return divided(self.processes, rollouts, lambda mine: in_pieces(read, mine, self.config.micro_size))
-
-    def _vocab_logp(self, policy: nn.Module, r: Rollouts) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
-            return vocab_logps(policy, r.prompts, r.prompt_mask, r.completions, r.mask, self.temperature)
-
-    def _logp(self, policy: nn.Module, r: Rollouts) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
-            return token_logps(policy, r.prompts, r.prompt_mask, r.completions, r.mask, self.temperature)
-
-    def _values(self, r: Rollouts) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.autocast):
-            return outputs(self.critic, r.prompts, r.prompt_mask, r.completions, r.mask)[..., 0]  # type: ignore[arg-type]
 
     def _update(self, prepared: Prepared, *anchored: Prepared) -> dict[str, float]:
         """One optimizer step on a batch, and on the anchor's; returns the loss, its figures and the gradient's norm."""
@@ -338,28 +324,28 @@ class Trainer:
 
     def _loss(self, part: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
         r = part.rollouts
-        vocab = self._vocab_logp(self.policy, r) if self.objective.needs_vocab else None
-        logp = self._logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
+        vocab = self.reader.vocab_logp(self.policy, r) if self.objective.needs_vocab else None
+        logp = self.reader.logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
         finite("logp", logp, r.prompt_ids)
-        values = None if self.critic is None else self._values(r)
+        values = None if self.critic is None else self.reader.values(self.critic, r)
         return self.objective.loss(logp, part, vocab, values)
 
     def _anchor_loss(self, part: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
-        logp = finite("logp", self._logp(self.policy, part.rollouts), part.rollouts.prompt_ids)
+        logp = finite("logp", self.reader.logp(self.policy, part.rollouts), part.rollouts.prompt_ids)
         return self.anchor.term.loss(logp, part)  # type: ignore[union-attr]
 
     def _fisher(self, prepared: Prepared) -> Tensor:
-        whole = self._logp(self.policy, prepared.rollouts).sum(-1)
+        whole = self.reader.logp(self.policy, prepared.rollouts).sum(-1)
         return fisher(whole, whole.detach().exp(), self.parameters)
 
     def _modules(self) -> dict[str, nn.Module]:
         every = {"policy": self.policy, "reference": self.reference, "critic": self.critic}
         return {name: module for name, module in every.items() if module is not None}
 
-    def _moving(self) -> dict[str, MovingLogZ | RunningMean]:
+    def _moving(self) -> dict[str, Moving]:
         """What the objective keeps from batch to batch, by name."""
         every = {"log_z": getattr(self.objective.signal, "log_z", None), "baseline": self.objective.advantage}
-        return {name: kept for name, kept in every.items() if isinstance(kept, MovingLogZ | RunningMean)}
+        return {name: kept for name, kept in every.items() if isinstance(kept, Moving)}
 
 
 def compiled(policy: nn.Module) -> None:
