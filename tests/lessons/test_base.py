@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toykit.lessons import below, difference, effect
+from toykit.lessons.base import units
 
 HALF = 2.7764451051977987 * (2.5 / 5) ** 0.5  # of the interval of 1, 2, 3, 4, 5: t(4), variance 2.5
 
@@ -35,3 +36,9 @@ def test_differences_are_by_seed():
     assert difference([3.0, 1.0], [1.0, 2.0]) == [2.0, -1.0]
     with pytest.raises(ValueError, match="zip"):
         difference([1.0], [1.0, 2.0])
+
+
+def test_a_number_is_held_against_the_digits_that_are_printed():
+    assert units(0.01463, "0.0146") == pytest.approx(0.3)
+    assert units(7.38e-4, "7.4e-4") == pytest.approx(0.2)
+    assert units(1.0, "1.0000") == 0

@@ -258,7 +258,7 @@ def test_every_effect_of_the_gpt_rung_can_fail():
     wobble = [0.01 * seed for seed in range(5)]
     for claim in LESSON.claims_of("gpt"):
         given = claim.check.keywords
-        arm, other = given["arm"], given.get("than", given.get("other"))
+        arm, other = given.get("method", given.get("arm")), given.get("other")
         figure = given.get("figure", "success")
         for sign, holds in ((1, True), (-1, False)):
             high = [[0.5, 0.5 + sign * (0.1 + w)] for w in wobble]

@@ -7,15 +7,15 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, picture, recorded, run
+from toykit.lessons import claims, judge, load, recorded, run
 from toykit.lessons.l10_rapo import exact, explorer, sampled, shared_logits
-from toykit.lessons.l10_rapo.claims import units
 from toykit.plots.images import pixels
 from toykit.rollouts import Rollouts, leaf_logps
 from toykit.tasks import AlternatingSum
 from toykit.training import load_policy
 
 LESSON = load("10")
+METHODS = tuple(sampled.methods())
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +83,6 @@ def test_fewer_than_five_problems_decide_no_effect():
     found = {"shared": exact.shared((0, 1)), "made": {}}
     effects = [c for c in LESSON.claims_of("exact") if c.kind == "effect"]
     assert len(effects) == 8 and all(c.check(found).holds is None for c in effects)
-
-
-def test_a_number_is_held_against_the_digits_that_are_printed():
-    assert units(0.01463, "0.0146") == pytest.approx(0.3)
-    assert units(7.38e-4, "7.4e-4") == pytest.approx(0.2)
-    assert units(1.0, "1.0000") == 0
 
 
 CARD = {  # pass@1 and pass@1024, and 1.96 standard errors of the latter
@@ -166,12 +160,10 @@ def short():
 
 
 def test_the_gpt_rung_measures_every_method_and_is_the_same_again(short):
-    assert tuple(short["runs"]) == sampled.METHODS and short["halfway"] == 1
+    assert tuple(short["runs"]) == METHODS and short["halfway"] == 1
     for figures_of in short["runs"].values():
         assert all(len(paths) == 2 and len(paths[0]) == 3 for paths in figures_of.values())
     again = run(LESSON, "gpt", only=("RAPO",), **SHORT)
-    assert again["runs"]["RAPO"] == short["runs"]["RAPO"]
-    assert all(row["holds"] is None for row in judge(LESSON, "gpt", short, from_record=False))
     assert isinstance(LESSON.figures["gpt"]["training"](short, live=again), Figure)
 
 
@@ -235,24 +227,6 @@ def test_a_penalty_in_the_reward_of_a_group_that_fails_is_blown_up_to_full_stren
     assert torch.allclose(beside, -0.05 * ratio, atol=1e-15) and beside.std() < 1e-4
 
 
-def test_the_llm_recipe_runs_on_a_tiny_model_and_resumes(tmp_path):
-    found = run(LESSON, "llm", seeds=(0,), size="tiny", folder=tmp_path)
-    assert found["parameters"] < 50_000 and found["group_size"] == 4
-    assert tuple(found["runs"]) == sampled.METHODS
-    ends = [found["runs"][name]["train pass@256"][0][-1] for name in sampled.METHODS]
-    assert len(set(ends)) == len(ends)  # no two methods have taken the same steps
-    assert run(LESSON, "llm", seeds=(0,), size="tiny", folder=tmp_path)["runs"] == found["runs"]
-    assert isinstance(LESSON.figures["llm"]["training"](found), Figure)
-    assert all(row["holds"] is None for row in judge(LESSON, "llm", found, from_record=False))
-
-
-def test_options_that_an_experiment_does_not_take_are_refused():
-    with pytest.raises(ValueError, match="only must be one of .*, got 'RAPPO'; did you mean 'RAPO'?"):
-        run(LESSON, "gpt", only=("RAPPO",))
-    with pytest.raises(ValueError, match="size must be one of 60m, tiny, got 'small'"):
-        run(LESSON, "llm", size="small")
-
-
 def test_the_record_of_the_gpt_rung_has_these_claims():
     rows = claims(LESSON, "gpt")
     assert [row["claim"] for row in rows if not row["holds"]] == ["G3", "G8", "G9"]  # what the toy does not show
@@ -269,9 +243,3 @@ def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
         k: [[x - 0.03 for x in path] for path in paths] for k, paths in still["runs"]["RAPO"].items()
     }
     assert not any(verdicts(still, "gpt").values())
-
-
-def test_a_rung_that_was_not_run_says_how_it_is(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("TOYKIT_DATA", str(tmp_path))
-    assert picture(LESSON, "llm", "training") is None
-    assert "toykit run 10 --rung llm --device cuda --record" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from toykit._checks import one_of
@@ -100,6 +101,13 @@ class Lesson:
 def within(measured: float, expected: float, tolerance: float) -> Evidence:
     """Evidence of a theorem: |measured - expected| <= tolerance."""
     return Evidence(abs(measured - expected) <= tolerance, measured, expected, tolerance)
+
+
+def units(measured: float, printed: str) -> float:
+    """How far a number is from a printed one, in units of its last digit: at most 1/2 where it rounds to it."""
+    exponent = Decimal(printed).as_tuple().exponent
+    assert isinstance(exponent, int)
+    return abs(measured - float(printed)) / 10.0**exponent
 
 
 def at_most(measured: float, tolerance: float) -> Evidence:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from toykit.lessons.base import Results
+from toykit.lessons.base import Evidence, Results, below, difference, effect
 from toykit.training import Trainer
 from toykit.training.checkpoint import write_whole
 
@@ -49,6 +49,30 @@ def compare(
 def last(results: Results, method: str, figure: str) -> list[float]:
     """A figure of a method at the last stop of `compare`'s results, one value a seed."""
     return [path[-1] for path in results["runs"][method][figure]]
+
+
+def rises(results: Results, method: str, figure: str) -> Evidence:
+    """An effect: a method's figure ends above where it began."""
+    return effect(_change(results, method, figure), above=0.0)
+
+
+def falls(results: Results, method: str, figure: str) -> Evidence:
+    """An effect: a method's figure ends below where it began."""
+    return below(_change(results, method, figure), 0.0)
+
+
+def leads(results: Results, method: str, other: str, figure: str, above: float = 0.0) -> Evidence:
+    """An effect: a method's figure ends above another's by more than `above`, seed by seed."""
+    return effect(difference(last(results, method, figure), last(results, other, figure)), above=above)
+
+
+def trails(results: Results, method: str, other: str, figure: str, below_by: float = 0.0) -> Evidence:
+    """An effect: a method's figure ends below another's by more than `below_by`, seed by seed."""
+    return below(difference(last(results, method, figure), last(results, other, figure)), -below_by)
+
+
+def _change(results: Results, method: str, figure: str) -> list[float]:
+    return [path[-1] - path[0] for path in results["runs"][method][figure]]
 
 
 def follow(

@@ -13,6 +13,7 @@ from torch import Tensor
 from toykit._checks import one_of
 from toykit.exact import elbo, entropy, posterior
 from toykit.lessons.base import Results
+from toykit.lessons.drawing import draw_runs
 from toykit.lessons.l01_kl_as_bayes.exact import OBJECTIVES, flows_by_beta, problem
 from toykit.lessons.l01_kl_as_bayes.sampled import METHODS
 from toykit.plots import bars, curve_with_interval, explore, figure, panel_labels, role, wipe
@@ -145,16 +146,12 @@ PANELS = {"success": "success", "entropy": "entropy, nats", "kl_from_target": "K
 def training_figure(results: Results, live: Results | None = None) -> Figure:
     """Success, entropy and distance from the filtered prior p in training: mean and 95 % interval over the seeds.
 
-    `live` results of one seed are drawn thin over the recorded ones.
+    `live` results of one seed are drawn as crosses.
     """
     made, axes = figure(3, height=3.0, width=9.2)
     for label in METHODS:
-        run = results["runs"][label]
         for ax, name in zip(axes, PANELS, strict=True):
-            line = curve_with_interval(ax, results["stops"], run[name], label, LOOKS[label], markers=5)
-            if live is not None:
-                now = live["runs"][label][name][0]
-                ax.plot(live["stops"], now, "x", color=line.get_color(), markersize=6, markeredgewidth=1.6)
+            draw_runs(ax, results, label, name, LOOKS[label], live)
     for ax, title in zip(axes, PANELS.values(), strict=True):
         ax.set(title=title, xlabel="training steps")
     whole = results["prior"]["filtered_entropy"]

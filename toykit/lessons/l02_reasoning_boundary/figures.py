@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
+from toykit.lessons.drawing import draw_runs
 from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
 from toykit.plots.style import CYCLE
 
@@ -83,10 +84,7 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         runs = results["runs"][name]
         for ax, panel in zip(axes, PANELS, strict=True):
             if panel in runs:
-                line = curve_with_interval(ax, results["stops"], runs[panel], name, LOOKS[name], markers=6)
-                if live is not None and panel in live["runs"].get(name, {}):
-                    now = live["runs"][name][panel][0]
-                    ax.plot(live["stops"], now, "x", color=line.get_color(), markersize=6, markeredgewidth=1.6)
+                draw_runs(ax, results, name, panel, LOOKS[name], live)
     for ax, title in zip(axes, PANELS.values(), strict=True):
         ax.set(title=title, xlabel="training steps")
     axes[0].set_ylim(0, 1.05)

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results, difference
 from toykit.lessons.compare import last
+from toykit.lessons.drawing import draw_runs
 from toykit.lessons.l03_lite_ppo.explorer import lengths_explorer, weights_explorer
 from toykit.lessons.l03_lite_ppo.sampled import SETTINGS
 from toykit.plots import curve_with_interval, figure, mean_interval, panel_labels
@@ -57,14 +58,14 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     made, axes = figure(2, 2, height=2.9, width=9.6)
     (first, second), (third, fourth) = axes
     for name in ("Lite PPO", "GRPO", "DAPO"):
-        _draw(first, results, name, "success", name, live)
+        draw_runs(first, results, name, "success", LOOKS[name], live, name)
     first.set(title="hard problems: success", ylim=(0.2, 0.8))
     _draw_tricks(second, results)
     for name in SETTINGS["easy"]:
-        _draw(third, results, f"{name}, easy", "success", name, live)
+        draw_runs(third, results, f"{name}, easy", "success", LOOKS[name], live, name)
     third.set(title="easy problems: success", ylim=(0.5, 1.02))
     for name in SETTINGS["short"]:
-        _draw(fourth, results, f"{name}, short", "cut", name, live)
+        draw_runs(fourth, results, f"{name}, short", "cut", LOOKS[name], live, name)
     fourth.set(title="little room: completions cut")
     fourth.set_ylim(bottom=0)
     for ax, place in ((first, "lower right"), (third, "lower right"), (fourth, "upper right")):
@@ -72,13 +73,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         ax.legend(loc=place, fontsize=8)
     panel_labels(axes)
     return made
-
-
-def _draw(ax: Axes, results: Results, arm: str, figure: str, label: str, live: Results | None) -> None:
-    line = curve_with_interval(ax, results["stops"], results["runs"][arm][figure], label, LOOKS[label], markers=5)
-    if live is not None and arm in live["runs"]:
-        now = live["runs"][arm][figure][0]
-        ax.plot(live["stops"], now, "x", color=line.get_color(), markersize=6, markeredgewidth=1.6)
 
 
 def _draw_tricks(ax: Axes, results: Results) -> None:

@@ -9,15 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from toykit.lessons.base import Claim, Evidence, Results, below, difference, effect
-from toykit.lessons.compare import last
+from toykit.lessons.base import Claim, Evidence, Results, below, difference
+from toykit.lessons.compare import last, leads, rises
 
 LITTLE = 0.05  # of success: what counts as hardly a difference
-
-
-def ahead(results: Results, arm: str, than: str, figure: str = "success") -> Evidence:
-    """By how much an arm's figure ends above that of another, seed by seed."""
-    return effect(difference(last(results, arm, figure), last(results, than, figure)), above=0.0)
 
 
 def alike(results: Results, arm: str, other: str) -> Evidence:
@@ -25,55 +20,55 @@ def alike(results: Results, arm: str, other: str) -> Evidence:
     return below([*map(abs, difference(last(results, arm, "success"), last(results, other, "success")))], LITTLE)
 
 
-def grows(results: Results, arm: str, figure: str) -> Evidence:
-    """By how much a figure has grown since the first stop, seed by seed."""
-    paths = results["runs"][arm][figure]
-    return effect([path[-1] - path[0] for path in paths], above=0.0)
-
-
 LITE = "Lite PPO"
 ROWS: tuple[tuple[str, Callable[[Results], Evidence]], ...] = (
     (
         "easy problems: the share of silent groups grows as they are solved",
-        partial(grows, arm="Lite PPO, easy", figure="silent"),
+        partial(rises, method="Lite PPO, easy", figure="silent"),
     ),
     (
         "C5, easy: without the group's std success ends higher than with it",
-        partial(ahead, arm="no std, easy", than="group std, easy"),
+        partial(leads, method="no std, easy", other="group std, easy", figure="success"),
     ),
     (
         "C5, easy: with the batch's std (Lite PPO) it ends higher than with the group's",
-        partial(ahead, arm="Lite PPO, easy", than="group std, easy"),
+        partial(leads, method="Lite PPO, easy", other="group std, easy", figure="success"),
     ),
     (
         "C5, hard: with the batch's std (Lite PPO) it ends higher than with the group's",
-        partial(ahead, arm=LITE, than="group std"),
+        partial(leads, method=LITE, other="group std", figure="success"),
     ),
-    ("C5, hard: Lite PPO ends higher than without any std", partial(ahead, arm=LITE, than="no std")),
+    (
+        "C5, hard: Lite PPO ends higher than without any std",
+        partial(leads, method=LITE, other="no std", figure="success"),
+    ),
     (
         "C5, hard: with the group's mean (Lite PPO) it ends higher than the batch's",
-        partial(ahead, arm=LITE, than="batch mean"),
+        partial(leads, method=LITE, other="batch mean", figure="success"),
     ),
     (
         "C6: on a base model clip-higher (0.28) changes success by less than 0.05",
         partial(alike, arm="clip-higher", other=LITE),
     ),
-    ("C6: but it ends with more entropy", partial(ahead, arm="clip-higher", than=LITE, figure="entropy")),
-    ("C7: on a base model token means end higher than sequence means", partial(ahead, arm=LITE, than="sequence mean")),
+    ("C6: but it ends with more entropy", partial(leads, method="clip-higher", other=LITE, figure="entropy")),
+    (
+        "C7: on a base model token means end higher than sequence means",
+        partial(leads, method=LITE, other="sequence mean", figure="success"),
+    ),
     (
         "C8, little room: the overlong filter raises success",
-        partial(ahead, arm="overlong filter, short", than="Lite PPO, short"),
+        partial(leads, method="overlong filter, short", other="Lite PPO, short", figure="success"),
     ),
     (
         "C8, little room: but more completions are cut than without it",
-        partial(ahead, arm="overlong filter, short", than="Lite PPO, short", figure="cut"),
+        partial(leads, method="overlong filter, short", other="Lite PPO, short", figure="cut"),
     ),
     (
         "C8, room enough: the overlong filter changes success by less than 0.05",
         partial(alike, arm="overlong filter", other=LITE),
     ),
-    ("C9: Lite PPO ends higher than GRPO", partial(ahead, arm=LITE, than="GRPO")),
-    ("C9: Lite PPO ends higher than DAPO", partial(ahead, arm=LITE, than="DAPO")),
+    ("C9: Lite PPO ends higher than GRPO", partial(leads, method=LITE, other="GRPO", figure="success")),
+    ("C9: Lite PPO ends higher than DAPO", partial(leads, method=LITE, other="DAPO", figure="success")),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from toykit.lessons.base import Experiment, Lesson
 from toykit.lessons.l10_rapo import exact, exercises, explorer, figures, sampled
 from toykit.lessons.l10_rapo.claims import CLAIMS
+from toykit.lessons.rungs import SEEDS
 
 __all__ = ["LESSON", "exercises", "explorer"]
 
@@ -25,8 +26,8 @@ LESSON = Lesson(
     ),
     experiments={
         "exact": Experiment(exact.run, seeds=exact.SEEDS),
-        "gpt": Experiment(sampled.gpt, seeds=(0, 1, 2, 3, 4), recorded=True),
-        "llm": Experiment(sampled.llm, seeds=(0, 1, 2, 3, 4), recorded=True),
+        "gpt": Experiment(sampled.RAPO.on_gpt, SEEDS, recorded=True),
+        "llm": Experiment(sampled.RAPO.on_llm, SEEDS, recorded=True),
     },
     claims=CLAIMS,
     figures={

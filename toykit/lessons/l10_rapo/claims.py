@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from decimal import Decimal
 from functools import partial
 from itertools import pairwise
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, below, difference, effect
-from toykit.lessons.compare import last
+from toykit.lessons.base import Claim, Evidence, Results, at_most, difference, effect, units
+from toykit.lessons.compare import falls, leads, rises
 
 # The card's numbers, as it prints them.
 CARD = {
@@ -32,13 +31,6 @@ CARD_STEPS = {
     "literal": [75, 553, 5251],
 }
 CARD_AUTODIFF = (0.3212, 0.2180, -0.0304, -0.5089)
-
-
-def units(measured: float, printed: str) -> float:
-    """How far a number is from a printed one, in units of its last digit: at most 1/2 where it rounds to it."""
-    exponent = Decimal(printed).as_tuple().exponent
-    assert isinstance(exponent, int)
-    return abs(measured - float(printed)) / 10.0**exponent
 
 
 def c1a(results: Results) -> Evidence:
@@ -167,26 +159,6 @@ EXACT: tuple[tuple[str, str, str, Callable[[Results], Evidence]], ...] = (
     ("C4g", "effect", "and at k = 1", partial(beats, arm="RAPO", other="GRPO", k=1)),
     ("C5", "effect", "flattening shortens the time until the rarest prompts are solved (steps saved)", c5),
 )
-
-
-def end(results: Results, method: str, figure: str) -> list[float]:
-    return last(results, method, figure)
-
-
-def start(results: Results, method: str, figure: str) -> list[float]:
-    return [path[0] for path in results["runs"][method][figure]]
-
-
-def rises(results: Results, method: str, figure: str) -> Evidence:
-    return effect(difference(end(results, method, figure), start(results, method, figure)), above=0.0)
-
-
-def falls(results: Results, method: str, figure: str) -> Evidence:
-    return below(difference(end(results, method, figure), start(results, method, figure)), 0.0)
-
-
-def leads(results: Results, method: str, other: str, figure: str, above: float = 0.0) -> Evidence:
-    return effect(difference(end(results, method, figure), end(results, other, figure)), above=above)
 
 
 def sooner(results: Results) -> Evidence:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
+from toykit.lessons.drawing import draw_runs
 from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
 from toykit.plots.style import CYCLE
 
@@ -101,16 +101,9 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     first.set(title="held out, at the end", xlabel="k", ylabel="pass@k", ylim=(0, 1.04))
     for ax, panel in zip(axes[1:], ("test pass@256", "train hard pass@1"), strict=True):
         for name, look in SAMPLED.items():
-            _draw(ax, panel, results, live, name, LOOKS[look])
+            draw_runs(ax, results, name, panel, LOOKS[look], live)
     axes[1].set(title="held out, pass@256", xlabel="training steps")
     axes[2].set(title="hardest quarter, pass@1", xlabel="training steps")
     made.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, columnspacing=1.2)
     panel_labels(axes)
     return made
-
-
-def _draw(ax: Axes, panel: str, results: Results, live: Results | None, name: str, look: Role) -> None:
-    line = curve_with_interval(ax, results["stops"], results["runs"][name][panel], name, look, markers=6)
-    if live is not None and name in live["runs"]:
-        now = live["runs"][name][panel][0]
-        ax.plot(live["stops"], now, "x", color=line.get_color(), markersize=6, markeredgewidth=1.6)

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from toykit._checks import one_of
 from toykit.diagnostics import exact_pass_at_k
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Figures, compare
-from toykit.lessons.llm import pretrained
+from toykit.lessons.compare import Figures, Measure
+from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
 from toykit.objectives import KL, Method, OnPolicyForwardKL, method
 from toykit.policies import device_of
-from toykit.policies.qwen3 import PRESETS
-from toykit.rollouts import Sampled, token_logps
+from toykit.rollouts import token_logps
 from toykit.tasks import AlternatingSum
-from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer
 
 FORWARD, REVERSE = 0.1, 0.05  # the weight of RAPO in the catalogue, and the card's
-PROMPTS, GROUP = 16, 16  # of a step
 STOPS = (0, 25, 50, 100, 150, 200)
 KS = (1, 4, 16, 64, 256)
 SPLITS = ("train", "test")
@@ -50,9 +44,6 @@ def methods() -> dict[str, Method]:
     }
 
 
-METHODS = tuple(methods())
-
-
 @torch.no_grad()
 def rates(policy: nn.Module, task: AlternatingSum, split: str) -> Tensor:
     """Success rates [B] of a split's prompts, float64, exact: the mass of all right orders."""
@@ -75,90 +66,46 @@ def measure(trainer: Trainer, seed: int, hard: Tensor) -> Figures:
     return found
 
 
-def experiment(
-    base: nn.Module,
-    task: AlternatingSum,
-    seeds: Sequence[int],
-    stops: Sequence[int],
-    config: TrainConfig,
-    group_size: int,
-    folder: Path | None,
-    progress: bool,
-    only: Sequence[str] = METHODS,
-) -> Results:
-    """Every method from one base policy; see `toykit.lessons.compare`.
-
-    Hard are the training prompts in the lowest quarter of the base's success. `only` names some of METHODS. Raises
-    ValueError for another name.
-    """
-    for name in only:
-        one_of("only", name, METHODS)
-    before = {split: rates(base, task, split) for split in SPLITS}
-    hard = before["train"] <= before["train"].quantile(0.25)
-
-    def trainer(seed: int, given: Method) -> Trainer:
-        policy = copy.deepcopy(base).requires_grad_(True)
-        return Trainer(policy, task, given, Sampled(group_size), replace(config, seed=seed), reference=base)
-
-    made = {name: partial(trainer, given=given) for name, given in methods().items() if name in only}
-    found = compare(made, seeds, stops, partial(measure, hard=hard), folder, progress)
-    rounded = {split: [float(f"{x:.6g}") for x in p.tolist()] for split, p in before.items()}
-    about = {"base": rounded, "ks": list(KS), "halfway": stops[len(stops) // 2], "group_size": group_size}
-    return found | about | {"lr": config.lr}
+def measuring(base: nn.Module, setup: Setup) -> Measure:
+    """`measure` with the hard prompts: the training prompts in the lowest quarter of the base's success."""
+    before = rates(base, setup.task, "train")  # type: ignore[arg-type]
+    return partial(measure, hard=before <= before.quantile(0.25))
 
 
-def gpt(
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    stops: tuple[int, ...] = STOPS,
-    folder: Path | None = None,
-    progress: bool = False,
-    only: tuple[str, ...] = METHODS,
-) -> Results:
-    """The gpt rung: 96 training prompts, 16 of them in each step, and 64 that are held out; `only` some methods."""
-    config = TrainConfig(lr=3e-4, prompts=PROMPTS, max_grad_norm=1.0)
-    base = load_policy("alternating_sum")
-    return experiment(base, AlternatingSum(), seeds, stops, config, GROUP, folder, progress, only)
+def about(base: nn.Module, setup: Setup) -> Results:
+    """The base's success by prompt, and what the figures need to know."""
+    before = {split: rates(base, setup.task, split).tolist() for split in SPLITS}  # type: ignore[arg-type]
+    rounded = {split: [float(f"{x:.6g}") for x in p] for split, p in before.items()}
+    return {"base": rounded, "ks": list(KS), "halfway": setup.stops[len(setup.stops) // 2]}
 
 
-@dataclass(frozen=True)
-class Size:
-    """A transformers model of the Qwen3 type, how it is pretrained, and how it is then trained by RL."""
-
-    model: dict[str, int]
-    pretrain: PretrainConfig
-    train: TrainConfig
-    stops: tuple[int, ...]
-    group_size: int
-
-
-SIZES = {
-    "60m": Size(
-        PRESETS["qwen3-60m"].sizes,
-        PretrainConfig(steps=1_000, batch=512, lr=3e-4),
-        TrainConfig(lr=3e-5, prompts=PROMPTS, max_grad_norm=1.0, autocast=True),
+RAPO = Comparison(
+    methods,
+    measuring,
+    gpt=Setup(
+        AlternatingSum(),  # 96 training prompts, 64 that are held out
+        TrainConfig(lr=3e-4, prompts=16, max_grad_norm=1.0),
         STOPS,
-        GROUP,
+        group_size=16,
+        base="alternating_sum",
     ),
-    "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-        PretrainConfig(steps=40, batch=64, lr=1e-2),
-        TrainConfig(lr=1e-3, prompts=4, max_grad_norm=1.0),
-        (0, 1, 2),
-        4,
-    ),
-}
-
-
-def llm(
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    size: str = "60m",
-    device: str = "cpu",
-    folder: Path | None = None,
-    progress: bool = False,
-) -> Results:
-    """The llm rung: a transformers model of the Qwen3 type, pretrained here, on the same task."""
-    chosen = SIZES[one_of("size", size, SIZES)]
-    task = AlternatingSum()
-    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
-    found = experiment(base, task, seeds, chosen.stops, chosen.train, chosen.group_size, folder, progress)
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+    llm={
+        "60m": Setup(
+            AlternatingSum(),
+            TrainConfig(lr=3e-5, prompts=16, max_grad_norm=1.0, autocast=True),
+            STOPS,
+            group_size=16,
+            base=QWEN3_60M,
+            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+        ),
+        "tiny": Setup(
+            AlternatingSum(),
+            TrainConfig(lr=1e-3, prompts=4, max_grad_norm=1.0),
+            (0, 1, 2),
+            group_size=4,
+            base=TINY,
+            pretrain=PretrainConfig(steps=40, batch=64, lr=1e-2),
+        ),
+    },
+    about=about,
+)

@@ -1,0 +1,60 @@
+"""Comparisons on the gpt and llm rungs, in every lesson that is one: short runs and the recipe on a tiny model."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from toykit.lessons import judge, load, run
+from toykit.lessons.registry import modules
+from toykit.lessons.rungs import Comparison
+
+
+def comparison(lesson) -> Comparison | None:
+    made = getattr(lesson.experiments["gpt"].run, "__self__", None)
+    return made if isinstance(made, Comparison) else None
+
+
+LESSONS = {number: load(number) for number in modules() if comparison(load(number)) is not None}
+SHORT = {"seeds": (0, 1), "stops": (0, 1)}
+
+
+def measured(found):
+    """All numbers of a run, in one order."""
+    return [x for figures in found.values() for paths in figures.values() for path in paths for x in path]
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_a_short_run_measures_every_arm_and_is_the_same_again(number):
+    lesson = LESSONS[number]
+    arms = list(comparison(lesson).arms())
+    found = run(lesson, "gpt", **SHORT)
+    assert list(found["runs"]) == arms and found["stops"] == [0, 1]
+    for figures in found["runs"].values():
+        assert all(len(paths) == 2 and all(len(path) == 2 for path in paths) for paths in figures.values())
+    assert run(lesson, "gpt", only=(arms[-1],), **SHORT)["runs"] == {arms[-1]: found["runs"][arms[-1]]}
+    effects = [row for row in judge(lesson, "gpt", found, from_record=False) if row["kind"] == "effect"]
+    assert effects and all(row["holds"] is None for row in effects)  # two seeds decide nothing
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_the_llm_recipe_runs_on_a_tiny_model_and_resumes(number, tmp_path):
+    lesson = LESSONS[number]
+    found = run(lesson, "llm", seeds=(0,), size="tiny", folder=tmp_path)
+    assert found["parameters"] < 100_000
+    assert list(found["runs"]) == list(comparison(lesson).arms())
+    ends = [measured({arm: figures}) for arm, figures in found["runs"].items()]
+    assert all(a != b for i, a in enumerate(ends) for b in ends[:i])  # no two arms have taken the same steps
+    assert run(lesson, "llm", seeds=(0,), size="tiny", folder=tmp_path)["runs"] == found["runs"]
+    for made in lesson.figures["llm"].values():
+        assert isinstance(made(found), Figure)
+
+
+@pytest.mark.parametrize("number", LESSONS)
+def test_options_that_there_are_not_are_refused(number):
+    lesson = LESSONS[number]
+    arm = next(iter(comparison(lesson).arms()))
+    with pytest.raises(ValueError, match="only must be one of .*, got '.*x'; did you mean"):
+        run(lesson, "gpt", only=(f"{arm}x",))
+    with pytest.raises(ValueError, match="size must be one of .*, got 'small'"):
+        run(lesson, "llm", size="small")
