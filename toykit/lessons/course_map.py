@@ -12,6 +12,7 @@ from toykit.training.store import data_folder
 
 PARTS = {
     "foundations": "What policy optimisation does to a distribution, at its simplest.",
+    "methods": "What a method changes of policy optimisation, and what that does to the distribution.",
     "control": "RL with states: value, models, planning.",
 }
 
