@@ -5,6 +5,7 @@ from __future__ import annotations
 from toykit.lessons.base import Experiment, Lesson
 from toykit.lessons.l02_reasoning_boundary import exact, exercises, explorer, figures, sampled
 from toykit.lessons.l02_reasoning_boundary.claims import CLAIMS
+from toykit.lessons.rungs import SEEDS
 
 __all__ = ["LESSON", "exercises", "explorer"]
 
@@ -26,8 +27,8 @@ LESSON = Lesson(
     ),
     experiments={
         "exact": Experiment(exact.run, seeds=exact.SEEDS),
-        "gpt": Experiment(sampled.gpt, seeds=(0, 1, 2, 3, 4), recorded=True),
-        "llm": Experiment(sampled.llm, seeds=(0, 1, 2, 3, 4), recorded=True),
+        "gpt": Experiment(sampled.BOUNDARY.on_gpt, SEEDS, recorded=True),
+        "llm": Experiment(sampled.BOUNDARY.on_llm, SEEDS, recorded=True),
     },
     claims=CLAIMS,
     figures={

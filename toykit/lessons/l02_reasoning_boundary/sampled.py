@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from toykit._checks import one_of
 from toykit.diagnostics import (
     delta_norm,
     delta_plus,
@@ -23,19 +19,18 @@ from toykit.diagnostics import (
 )
 from toykit.exact import group_weight
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Figures, compare
-from toykit.lessons.llm import pretrained
+from toykit.lessons.compare import Figures
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup
 from toykit.objectives import KL, Method, method
 from toykit.policies import TabularLM, device_of
-from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Sampled, leaf_logps, node_logps, token_logps
 from toykit.tasks import Operator
-from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer
 
 FORWARD, REVERSE = 0.3, 0.04
 STOPS = (0, 10, 25, 50, 75, 100, 125, 150)
 KS = (1, 16, 256)
-TABLE = "GRPO, nothing shared"
+TABLE, TABLE_LR = "GRPO, nothing shared", 0.05
 
 
 def methods() -> dict[str, Method]:
@@ -54,9 +49,6 @@ def methods() -> dict[str, Method]:
         "filter": replace(whole, forward_kl=None),
         "SELF": whole,
     }
-
-
-METHODS = (*methods(), TABLE)
 
 
 @torch.no_grad()
@@ -113,103 +105,53 @@ def influences(policy: nn.Module, task: Operator, group_size: int = 8) -> Result
     }
 
 
-def experiment(
-    base: nn.Module,
-    task: Operator,
-    seeds: Sequence[int],
-    stops: Sequence[int],
-    config: TrainConfig,
-    table: TrainConfig,
-    group_size: int,
-    folder: Path | None,
-    progress: bool,
-    only: Sequence[str] = METHODS,
-) -> Results:
-    """Every method from one base policy, and GRPO in a table with the same law; see `toykit.lessons.compare`.
+def alone(base: nn.Module, setup: Setup, seed: int) -> Trainer:
+    """GRPO in a table with the base's law: each prompt has logits of its own, so that nothing is shared."""
+    tree = Operator().tree
+    logits = node_logps(base, setup.task.prompts().to(device_of(base)), tree).double().cpu()
+    policy = TabularLM.of(setup.task, logits=logits)
+    return Trainer(policy, setup.task, methods()["GRPO"], Sampled(setup.group_size), TrainConfig(TABLE_LR, seed=seed))
 
-    In the table each prompt has logits of its own, so that nothing is shared; `table` is how it is trained. `only`
-    names some of METHODS. Raises ValueError for another name.
-    """
-    for name in only:
-        one_of("only", name, METHODS)
-    before = {split: law(base, task, split) for split in ("train", "test")}
-    prompts = task.prompts().to(device_of(base))
-    logits = node_logps(base, prompts, task.tree).double().cpu()
 
-    def trainer(seed: int, given: Method) -> Trainer:
-        policy = copy.deepcopy(base).requires_grad_(True)
-        return Trainer(policy, task, given, Sampled(group_size), replace(config, seed=seed), reference=base)
+def arms() -> dict[str, Arm]:
+    return {**methods(), TABLE: alone}
 
-    def alone(seed: int) -> Trainer:
-        policy = TabularLM.of(task, logits=logits)
-        return Trainer(policy, task, methods()["GRPO"], Sampled(group_size), replace(table, seed=seed))
 
-    made: dict[str, Any] = {label: partial(trainer, given=given) for label, given in methods().items()}
-    chosen = {name: (made | {TABLE: alone})[name] for name in only}
-    found = compare(chosen, seeds, stops, partial(measure, before=before), folder, progress)
+def laws(base: nn.Module) -> dict[str, tuple[Tensor, Tensor]]:
+    return {split: law(base, Operator(), split) for split in ("train", "test")}
+
+
+def about(base: nn.Module, setup: Setup) -> Results:
+    """The base's success by prompt and, of a network small enough for the gradients of all prompts, who moves whom."""
+    before = laws(base)
     rates = {
         split: [float(f"{x:.6g}") for x in log_p[right].exp().tolist()] for split, (log_p, right) in before.items()
     }
-    return found | {"base": rates, "group_size": group_size, "lr": config.lr, "table_lr": table.lr}
+    small = sum(p.numel() for p in base.parameters()) < 1_000_000
+    return {"base": rates, "table_lr": TABLE_LR} | ({"interference": influences(base, Operator())} if small else {})
 
 
-def gpt(
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    stops: tuple[int, ...] = STOPS,
-    folder: Path | None = None,
-    progress: bool = False,
-    only: tuple[str, ...] = METHODS,
-) -> Results:
-    """The gpt rung: 60 training prompts, all of them in each step, and 40 that are held out; `only` some methods."""
-    base, task = load_policy("operator"), Operator()
-    config = TrainConfig(lr=3e-4, max_grad_norm=1.0)
-    found = experiment(base, task, seeds, stops, config, TrainConfig(lr=0.05), 8, folder, progress, only)
-    return found | {"interference": influences(base, task)}
-
-
-@dataclass(frozen=True)
-class Size:
-    """A transformers model of the Qwen3 type, how it is pretrained, and how it is then trained by RL."""
-
-    model: dict[str, int]
-    pretrain: PretrainConfig
-    train: TrainConfig
-    table: TrainConfig
-    stops: tuple[int, ...]
-    group_size: int
-
-
-SIZES = {
-    "60m": Size(
-        PRESETS["qwen3-60m"].sizes,
-        PretrainConfig(steps=1_000, batch=512, lr=3e-4),
-        TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
-        TrainConfig(lr=0.05),
-        (0, 25, 50, 100, 150, 200, 300),
-        16,
-    ),
-    "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-        PretrainConfig(steps=40, batch=64, lr=1e-2),
-        TrainConfig(lr=1e-3, max_grad_norm=1.0),
-        TrainConfig(lr=0.05),
-        (0, 2),
-        4,
-    ),
-}
-
-
-def llm(
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    size: str = "60m",
-    device: str = "cpu",
-    folder: Path | None = None,
-    progress: bool = False,
-) -> Results:
-    """The llm rung: a transformers model of the Qwen3 type, pretrained here, on the same task."""
-    chosen = SIZES[one_of("size", size, SIZES)]
-    task = Operator()
-    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
-    c = chosen
-    found = experiment(base, task, seeds, c.stops, c.train, c.table, c.group_size, folder, progress)
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+BOUNDARY = Comparison(
+    arms,
+    lambda base, setup: partial(measure, before=laws(base)),
+    gpt=Setup(Operator(), TrainConfig(lr=3e-4, max_grad_norm=1.0), STOPS, base="operator"),
+    llm={
+        "60m": Setup(
+            Operator(),
+            TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
+            (0, 25, 50, 100, 150, 200, 300),
+            group_size=16,
+            base=QWEN3_60M,
+            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+        ),
+        "tiny": Setup(
+            Operator(),
+            TrainConfig(lr=1e-3, max_grad_norm=1.0),
+            (0, 2),
+            group_size=4,
+            base=TINY,
+            pretrain=PretrainConfig(steps=40, batch=64, lr=1e-2),
+        ),
+    },
+    about=about,
+)

@@ -6,6 +6,7 @@ from toykit.lessons.base import Experiment, Lesson
 from toykit.lessons.l35_limit_of_rlvr import exact, exercises, explorer, figures, sampled
 from toykit.lessons.l35_limit_of_rlvr.claims import EXACT_CLAIMS
 from toykit.lessons.l35_limit_of_rlvr.sampled_claims import SAMPLED_CLAIMS
+from toykit.lessons.rungs import SEEDS
 
 __all__ = ["LESSON", "exercises", "explorer"]
 
@@ -29,8 +30,8 @@ LESSON = Lesson(
     ),
     experiments={
         "exact": Experiment(exact.run, seeds=(0, 1, 2, 3, 4)),
-        "gpt": Experiment(sampled.gpt, seeds=(0, 1, 2, 3, 4), recorded=True),
-        "llm": Experiment(sampled.llm, seeds=(0, 1, 2, 3, 4), recorded=True),
+        "gpt": Experiment(sampled.LIMIT.on_gpt, SEEDS, recorded=True),
+        "llm": Experiment(sampled.LIMIT.on_llm, SEEDS, recorded=True),
     },
     claims=(*EXACT_CLAIMS, *SAMPLED_CLAIMS),
     figures={

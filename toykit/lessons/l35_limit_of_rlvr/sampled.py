@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from toykit._checks import one_of
 from toykit.diagnostics import efficiency_gap, match_temperature, perplexity, solved, support_table
 from toykit.exact import entropy, leaf_log_probs
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Figures, compare
+from toykit.lessons.compare import Figures
 from toykit.lessons.l35_limit_of_rlvr.exact import missed
-from toykit.lessons.llm import pretrained
-from toykit.objectives import Method, method
-from toykit.policies.qwen3 import PRESETS
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.objectives import method
 from toykit.rollouts import Given, Sampled, node_logps
 from toykit.tasks import Operator
-from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer
 
 KS = (1, 4, 16, 64, 128, 256)
 SAMPLES = 256  # a problem is solvable where so many samples more likely than not hold a right answer
 SPLITS = ("train", "test")
 ALGORITHMS = ("GRPO", "RLOO", "ReMax", "REINFORCE++", "DAPO", "PPO")
-ARMS = (*ALGORITHMS, "GRPO, G = 32", "GRPO, KL 0.001", "distilled")
 
 
 @dataclass(frozen=True)
@@ -99,32 +93,31 @@ def curve(name: str, p: Tensor) -> Figures:
     return {f"{name} {k}": m for k, m in zip(KS, missed(p, KS).tolist(), strict=True)}
 
 
-@dataclass(frozen=True)
-class Arm:
-    """One way to train: an objective, whose answers it learns from, and how many prompts a step (None: all)."""
-
-    objective: str | Method
-    answers: Sampled | Given
-    prompts: int | None = None
-
-
-def every_arm(task: Operator) -> dict[str, Arm]:
+def arms() -> dict[str, Arm]:
     """The arms by name, without a KL penalty unless it is named.
 
     What the teacher shows is fixed: half of the train prompts a step, so that seeds differ.
     """
     grpo, dapo = method("grpo"), method("dapo")
-    plain, own = replace(grpo, objective=grpo.objective.with_(kl=None)), Sampled(8)
+    plain = replace(grpo, objective=grpo.objective.with_(kl=None))
+
+    def broad(base: nn.Module, setup: Setup, seed: int) -> Trainer:
+        return start(base, setup, seed, plain, strategy=Sampled(32))
+
+    def distilled(base: nn.Module, setup: Setup, seed: int) -> Trainer:
+        half = replace(setup, train=replace(setup.train, prompts=len(setup.task.prompts()) // 2))
+        return start(base, half, seed, method("reinforce"), strategy=teacher(Operator()))
+
     return {
-        "GRPO": Arm(plain, own),
-        "RLOO": Arm("rloo", own),
-        "ReMax": Arm("remax", own),
-        "REINFORCE++": Arm("reinforce_plus_plus", own),
-        "DAPO": Arm(replace(dapo, shaping=None), own),  # every answer has two tokens: none is too long
-        "PPO": Arm("ppo", own),
-        "GRPO, G = 32": Arm(plain, Sampled(32)),
-        "GRPO, KL 0.001": Arm(grpo.with_beta(0.001), own),
-        "distilled": Arm("reinforce", teacher(task), len(task.prompts()) // 2),
+        "GRPO": plain,
+        "RLOO": method("rloo"),
+        "ReMax": method("remax"),
+        "REINFORCE++": method("reinforce_plus_plus"),
+        "DAPO": replace(dapo, shaping=None),  # every answer has two tokens: none is too long
+        "PPO": method("ppo"),
+        "GRPO, G = 32": broad,
+        "GRPO, KL 0.001": grpo.with_beta(0.001),
+        "distilled": distilled,
     }
 
 
@@ -134,31 +127,16 @@ def teacher(task: Operator) -> Given:
     return Given(answers, torch.ones_like(answers, dtype=torch.bool))
 
 
-def experiment(
-    base: nn.Module,
-    task: Operator,
-    seeds: Sequence[int],
-    stops: Sequence[int],
-    config: TrainConfig,
-    arms: Sequence[str],
-    folder: Path | None,
-    progress: bool,
-) -> Results:
-    """The named arms from one base policy; see `toykit.lessons.compare`."""
-    before = {split: Law.of(base, task, split) for split in SPLITS}
+def laws(base: nn.Module) -> dict[str, Law]:
+    return {split: Law.of(base, Operator(), split) for split in SPLITS}
 
-    known = every_arm(task)
 
-    def trainer(seed: int, arm: Arm) -> Trainer:
-        policy = copy.deepcopy(base).requires_grad_(True)
-        own = replace(config, seed=seed, prompts=arm.prompts)
-        return Trainer(policy, task, arm.objective, arm.answers, own, reference=base)
-
-    make = {name: partial(trainer, arm=known[one_of("arm", name, known)]) for name in arms}
-    found = compare(make, seeds, stops, partial(measure, before=before), folder, progress)
+def about(base: nn.Module, setup: Setup) -> Results:
+    """What the base misses, its perplexities, and the number of problems."""
+    before = laws(base)
     law = before["train"]
-    right = torch.nn.functional.one_hot(law.right, task.tree.n_leaves).double()
-    return found | {
+    right = torch.nn.functional.one_hot(law.right, law.task.tree.n_leaves).double()
+    return {
         "ks": list(KS),
         "problems": {split: len(before[split].right) for split in SPLITS},
         "base": {
@@ -167,58 +145,28 @@ def experiment(
             "base(right)": law.surprise(right),
             "entropy": float(law.entropy()),
         },
-        "lr": config.lr,
     }
 
 
-def gpt(
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    stops: tuple[int, ...] = (0, 50, 100, 150),
-    arms: tuple[str, ...] = ARMS,
-    folder: Path | None = None,
-    progress: bool = False,
-) -> Results:
-    """The gpt rung: 60 train prompts, all of them in each of 150 steps, and 40 held-out ones."""
-    config = TrainConfig(lr=3e-4, max_grad_norm=1.0)
-    return experiment(load_policy("operator"), Operator(), seeds, stops, config, arms, folder, progress)
-
-
-@dataclass(frozen=True)
-class Size:
-    """A transformers model of the Qwen3 type, how it is pretrained, and how it is then trained by RL."""
-
-    model: dict[str, int]
-    pretrain: PretrainConfig
-    train: TrainConfig
-    stops: tuple[int, ...]
-
-
-SIZES = {
-    "60m": Size(
-        PRESETS["qwen3-60m"].sizes,
-        PretrainConfig(steps=1_000, batch=512, lr=3e-4),
-        TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
-        (0, 50, 100, 200, 300),
-    ),
-    "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
-        PretrainConfig(steps=60, batch=64, lr=1e-2),
-        TrainConfig(lr=1e-3, max_grad_norm=1.0),
-        (0, 2),
-    ),
-}
-
-
-def llm(
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    size: str = "60m",
-    device: str = "cpu",
-    folder: Path | None = None,
-    progress: bool = False,
-) -> Results:
-    """The llm rung: a transformers model of the Qwen3 type, pretrained here, on the same task."""
-    chosen = SIZES[one_of("size", size, SIZES)]
-    task = Operator()
-    base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
-    found = experiment(base, task, seeds, chosen.stops, chosen.train, ARMS, folder, progress)
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+LIMIT = Comparison(
+    arms,
+    lambda base, setup: partial(measure, before=laws(base)),
+    gpt=Setup(Operator(), TrainConfig(lr=3e-4, max_grad_norm=1.0), (0, 50, 100, 150), base="operator"),
+    llm={
+        "60m": Setup(
+            Operator(),
+            TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
+            (0, 50, 100, 200, 300),
+            base=QWEN3_60M,
+            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+        ),
+        "tiny": Setup(
+            Operator(),
+            TrainConfig(lr=1e-3, max_grad_norm=1.0),
+            (0, 2),
+            base=TINY,
+            pretrain=PretrainConfig(steps=60, batch=64, lr=1e-2),
+        ),
+    },
+    about=about,
+)
