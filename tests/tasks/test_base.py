@@ -90,7 +90,7 @@ def test_every_task_scores_a_group_with_one_float64_a_completion(name: str) -> N
     assert alone.item() == rewards[-1, 0].item()
 
 
-@pytest.mark.parametrize("name", ["arithmetic", "chain_sum", "letters", "operator"])
+@pytest.mark.parametrize("name", ["arithmetic", "chain_sum", "letters", "operator", "programs"])
 def test_a_corpus_is_fixed_by_its_generator_and_fits_the_task(name: str) -> None:
     task = make(name)
     first, again = (task.corpus(50, torch.Generator().manual_seed(3)) for _ in range(2))

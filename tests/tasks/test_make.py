@@ -8,7 +8,7 @@ from toykit.tasks import NAMES, Bandit, ChainSum, JsonlTask, constructor, make
 
 def test_every_public_name_is_there() -> None:
     assert all(hasattr(toykit.tasks, name) for name in toykit.tasks.__all__)
-    assert set(NAMES) >= {"bandit", "tree", "chain_sum", "operator", "letters", "arithmetic"}
+    assert set(NAMES) >= {"bandit", "tree", "chain_sum", "operator", "letters", "arithmetic", "programs"}
 
 
 def test_options_go_to_the_constructor() -> None:

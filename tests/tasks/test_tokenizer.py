@@ -44,7 +44,7 @@ def test_a_prompt_loses_the_stop_token_that_the_tokenizer_adds_and_keeps_those_o
     assert vocab.encode_prompt("one </s>") == [0, 3, 1]
 
 
-@pytest.mark.parametrize("name", ["arithmetic", "chain_sum", "letters", "operator"])
+@pytest.mark.parametrize("name", ["arithmetic", "chain_sum", "letters", "operator", "programs"])
 def test_a_tasks_vocabulary_becomes_a_tokenizer_with_its_ids(name, tmp_path):
     from transformers import AutoTokenizer
 

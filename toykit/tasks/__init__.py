@@ -18,6 +18,7 @@ from toykit.tasks.jsonl import JsonlTask, Problem
 from toykit.tasks.letters import Letters
 from toykit.tasks.mdp import TreeMDP, tree_mdp
 from toykit.tasks.operator import Operator
+from toykit.tasks.programs import Programs
 from toykit.tasks.sorting import Sorting
 from toykit.tasks.tokenizer import TokenizerVocab
 from toykit.tasks.tree import FORBIDDEN, LEAF, Tree
@@ -38,6 +39,7 @@ __all__ = [
     "Letters",
     "Operator",
     "Problem",
+    "Programs",
     "Prompts",
     "Sorting",
     "Task",
@@ -80,6 +82,7 @@ _TASKS: dict[str, Callable[..., Task]] = {
     "feature_tree": FeatureTree,
     "letters": Letters,
     "operator": Operator,
+    "programs": Programs,
     "sorting": Sorting,
     "tree": _tree,
 }
