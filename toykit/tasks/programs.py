@@ -16,6 +16,7 @@ from toykit.tasks.tree import Tree
 
 REWARDS = ("all", "fraction")
 TEST_EVERY = 4  # the last of so many prompts that follow each other is held out
+LONGEST, LONGEST_EXTRA = 7, 6  # tokens of programs that can all be run: about a million
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,8 @@ class Programs:
     reward       "all": 1 where every test is passed, else 0; "fraction": the share of tests that are passed, which also
                  pays a constant that happens to meet a few outputs: look at `passed` beside it
     extra        whether the language has swap, max and mod too
-    drawn        functions are those of so many random programs; None: of all programs, for a `length` up to 7 (6 with
-                 `extra`)
+    drawn        functions are those of so many random programs; None: of all programs, where the length is at most 7,
+                 or 6 with `extra`
     window       the most tokens of a completion, where it is less than `length`; the prompts stay the same
     needs_end    whether a program that reaches the window without an `end` has no output; else it is judged as it is
     clip         prompts show outputs clipped to -clip..clip; of functions that look alike only the first is asked for
@@ -43,7 +44,7 @@ class Programs:
     seed         of the random programs
 
     Raises ValueError for fewer than three different inputs, held-out inputs that are inputs too, inputs beyond the cap,
-    an unknown reward, sizes and shares out of range, and for more programs than can be written out.
+    an unknown reward, and sizes and shares out of range.
     """
 
     length: int = 6
@@ -66,6 +67,12 @@ class Programs:
         at_least("length", self.length, 4)
         at_least("clip", self.clip, 1)
         at_least("hard_factor", self.hard_factor, 1)
+        longest = LONGEST_EXTRA if self.extra else LONGEST
+        if self.drawn is None and self.length > longest:
+            raise ValueError(
+                f"length must be at most {longest} where all programs are run, got {self.length}; set drawn to run "
+                "random ones"
+            )
         if self.drawn is not None:
             at_least("drawn", self.drawn, 1)
         if not 1 <= self.horizon <= self.length:
@@ -183,8 +190,8 @@ class Programs:
         return (outputs == right) & ok[..., None]
 
     def _padded(self, programs: Tensor) -> tuple[Tensor, Tensor]:
-        """Programs [..., T] with padding after their first `end`, and their mask."""
-        mask = ((programs == END).cumsum(-1) - (programs == END).long()) == 0
+        """Programs [..., T], filled with `end` after their first one, with padding in its place; and their mask."""
+        mask = (programs == END).cumsum(-1) <= 1
         return programs.masked_fill(~mask, self.vocab.pad), mask
 
     @property
