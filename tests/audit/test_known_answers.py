@@ -11,12 +11,13 @@ from toykit.audit.winner import mass_balance
 from toykit.exact import (
     enumerate_draws,
     group_weight,
+    informative,
     leaf_log_probs,
     likelihood_gradient,
     reverse_kl_gradient,
 )
 from toykit.exact import mass_balance as exact_mass_balance
-from toykit.objectives import KL, Advantage, PolicyGradient
+from toykit.objectives import KL, PACS, Advantage, PolicyGradient
 
 LOO = Advantage(mean="leave_one_out")
 
@@ -202,3 +203,21 @@ def test_the_mass_balance_is_the_exact_one():
     exact = exact_mass_balance(log_p, correct, counts)
     for name, value in found.items():
         assert value == pytest.approx(float((log_weight.exp() * getattr(exact, name)).sum()) / 3, abs=1e-14)
+
+
+@pytest.mark.parametrize("weights", ["none", "question"])
+def test_pacs_weighs_a_prompt_as_the_gradient_of_the_reward_or_every_mixed_group_alike(weights):
+    """At the reference by 1, or by the share of groups of both labels over 4 p (1 - p), as derived in card 22."""
+    probe = Probe(as_objective(PACS(beta=2.0, weights=weights)))
+    (found,) = difficulty(probe)
+    p = torch.tensor(GRID, dtype=torch.float64)
+    balanced = SIZE / (4 * (SIZE - 1)) * informative(p, SIZE) / (p * (1 - p))
+    expected = torch.ones_like(p) if weights == "none" else balanced
+    assert found.measured["weight"] == pytest.approx((2 * expected).tolist(), abs=1e-12)
+    assert found.measured["curve"].startswith("1:" if weights == "none" else "that of a group of both labels")
+
+
+def test_pacs_takes_the_policy_that_its_ratio_is_to():
+    assert as_objective(PACS()).takes == ("logp", "old_logp", "rewards", "mask")
+    assert as_objective(PACS(reference="fixed")).takes == ("logp", "ref_logp", "rewards", "mask")
+    assert as_objective(PACS(proxy="mean_logp")).takes == ("logp", "rewards", "mask")

@@ -109,6 +109,7 @@ REASONS = {
     "cot_ro": "rewards of single tokens",
     "cot_ro_to_go": "rewards of single tokens",
     "rapo": "log-probabilities of the whole vocabulary (OnPolicyForwardKL, EntropyBonus)",
+    "pacs": "whole groups where the loss is computed",
 }
 
 

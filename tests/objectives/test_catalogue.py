@@ -67,6 +67,8 @@ class Still:
 
 def at_rest(objective: PolicyGradient, tricks, reference) -> PolicyGradient:
     """The objective with the true log Z where it would estimate one from batch to batch, and a baseline that stays."""
+    if not isinstance(objective, PolicyGradient):
+        return objective
     if isinstance(objective.advantage, RunningMean):
         return objective.with_(advantage=Still())
     signal = objective.signal
@@ -274,6 +276,8 @@ def test_beta_is_replaced_wherever_a_method_has_one(name):
         changed = made.with_beta(0.7)
         assert changed.objective.signal.target == Posterior(0.7)
         assert changed.objective.with_(signal=None) == here.with_(signal=None)
+    elif name == "pacs":
+        assert made.with_beta(0.7).objective == here.with_(beta=0.7)
     elif name == "self":
         assert made.with_beta(0.7) == replace(made, forward_kl=ForwardKL(0.7))
     elif name == "rapo":
@@ -284,7 +288,7 @@ def test_beta_is_replaced_wherever_a_method_has_one(name):
             ValueError, match="beta must be given only for an objective with a KL penalty or a posterior"
         ):
             made.with_beta(0.7)
-    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "js_dpg", "self", "rapo"):
+    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "js_dpg", "self", "rapo", "pacs"):
         for beta in (0.0, -1.0, float("nan")):
             with pytest.raises(ValueError, match="beta must be > 0 and finite, got"):
                 made.with_beta(beta)

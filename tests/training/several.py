@@ -137,6 +137,9 @@ CASES: dict[str, Make] = {
     "dynamic sampling": lambda p: on_bandit("dapo", Sampled(3), p, prompts=4),
     "greedy baseline, log Z": lambda p: on_bandit("gdc", Sampled(4), p),
     "remax": lambda p: on_bandit("remax", Sampled(3), p),
+    "pacs, groups that cannot be divided, pieces": lambda p: on_bandit(
+        "pacs", Sampled(3), p, epochs=2, minibatch=3, micro_size=4
+    ),
     "compiled": compiled,
     "adapters": lambda p: on_chain(adapted, "grpo", p),
     "pretraining": lambda p: Pretrainer(gpt(), CHAIN, PretrainConfig(steps=STEPS, batch=6, lr=0.01), p),

@@ -116,8 +116,9 @@ def test_a_constant_reward_leaves_every_method_where_it_is_in_expectation(name):
     task, policy = constant(1.0)
     start = policy.table.detach().clone()
     objective = method(name).objective
-    left = tuple(term for term in objective.penalties if not isinstance(term, EntropyBonus))  # it pushes by itself
-    objective = objective.with_(penalties=left)
+    if isinstance(objective, PolicyGradient):
+        left = tuple(term for term in objective.penalties if not isinstance(term, EntropyBonus))  # it pushes by itself
+        objective = objective.with_(penalties=left)
     trainer = Trainer(policy, task, objective, Enumerated(), TrainConfig(lr=0.5, optimizer="sgd"))
     for _ in range(4):
         trainer.step()

@@ -18,7 +18,7 @@ from toykit.rollouts import Rollouts
 TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp")
 
 
-def from_method(given: Method | PolicyGradient | Any, name: str) -> Objective:
+def from_method(given: Method | Any, name: str) -> Objective:
     """A method of the catalogue, or an objective alone, as an audited objective.
 
     What a critic and greedy decoding would supply is exact: the behaviour policy's values at each prefix, the reward of
@@ -40,7 +40,7 @@ def from_method(given: Method | PolicyGradient | Any, name: str) -> Objective:
         return objective.loss(logp, prepared, **options, **({"vocab_logp": vocab_logp} if vocabulary else {}))[0]
 
     missing = set() if _reads_reference(objective) else {"ref_logp"}
-    missing |= {"old_logp"} if getattr(objective, "ratio", None) == "none" else set()
+    missing |= set() if _reads_behaviour(objective) else {"old_logp"}
     missing |= set() if vocabulary else {"vocab_logp", "ref_vocab_logp"}
     missing |= set() if getattr(objective, "needs_reference_vocab", vocabulary) else {"ref_vocab_logp"}
     taken = tuple(name for name in TAKEN if name not in missing)
@@ -55,6 +55,11 @@ def _reads_reference(objective: Any) -> bool:
     transformed = any(t.needs_reference for t in objective.transforms)
     by_tokens = objective.kl is not None and objective.kl.estimator != "exact"
     return by_tokens or transformed or objective.signal is not None or next(own, None) is not None
+
+
+def _reads_behaviour(objective: Any) -> bool:
+    """Whether the loss reads the behaviour policy's log-probabilities."""
+    return getattr(objective, "needs_behaviour", getattr(objective, "ratio", None) != "none")
 
 
 def rollouts(

@@ -8,7 +8,7 @@ from toykit.audit.candidates import reward
 from toykit.audit.findings import BIASED, EXACT, NONE, SAME, Property, fit, short
 from toykit.audit.measure import Probe
 from toykit.audit.problems import problem
-from toykit.exact import group_weight
+from toykit.exact import group_weight, informative
 
 GRID = (0.02, 0.1, 0.3, 0.5, 0.7, 0.9, 0.98)
 SIZE = 8
@@ -18,6 +18,7 @@ P = torch.tensor(GRID, dtype=torch.float64)
 CURVES = {  # of what the weights are known, up to a constant factor
     "1: the gradient of E[r]": torch.ones_like(P),
     f"the group's standard deviation (G = {SIZE})": group_weight(P, SIZE, mean="group", std="group") / (P * (1 - P)),
+    f"that of a group of both labels, whatever p (G = {SIZE})": informative(P, SIZE) / (P * (1 - P)),
     "1 / p: the gradient of log p": 1 / P,
     "1 / sqrt(p (1 - p))": (P * (1 - P)).rsqrt(),
     "1 - p": 1 - P,

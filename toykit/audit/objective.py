@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from toykit._checks import nearest, one_of
-from toykit.objectives import CATALOGUE, OFFLINE, PIPELINES, Method, PolicyGradient
+from toykit.objectives import CATALOGUE, OFFLINE, PIPELINES
 
 INPUTS = ("logp", "old_logp", "ref_logp", "rewards", "advantages", "mask", "vocab_logp", "ref_vocab_logp")
 PREFIXES = ("trl", "verl")
@@ -58,7 +58,7 @@ def as_objective(given: Any, name: str | None = None) -> Objective:
 
     if is_offline(given):
         return from_offline(given, name or type(given).__name__)
-    if isinstance(given, PolicyGradient | Method) or hasattr(given, "objective"):
+    if hasattr(given, "prepare") or hasattr(given, "objective"):
         return from_method(given, name or type(given).__name__)
     if not callable(given):
         raise ValueError(f"objective must be a name, a toykit objective or a function, got {type(given).__name__}")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from toykit.objectives import Method, PolicyGradient, RunningMean, TokenReturns, method
+from toykit.objectives import Method, Objective, RunningMean, TokenReturns, method
 
 
-def as_method(objective: str | Method | PolicyGradient) -> Method:
+def as_method(objective: str | Method | Objective) -> Method:
     """The method of a name, or of an objective alone; raises ValueError for an unknown name, with the nearest one."""
-    if isinstance(objective, PolicyGradient):
-        return Method(objective, "given")
-    return method(objective) if isinstance(objective, str) else objective
+    given = method(objective) if isinstance(objective, str) else objective
+    return given if isinstance(given, Method) else Method(given, "given")
 
 
 def needs(given: Method) -> dict[str, str]:
@@ -19,9 +18,12 @@ def needs(given: Method) -> dict[str, str]:
 
     The kinds are critic, greedy, vocabulary, tokens, running, base, selection, shaping, reference (in the loss alone),
     penalty (a reference in the reward), penalties (further terms of the loss), transforms (of the advantages),
-    log_clip, weights (of a KL) and prepared (log-probabilities, the reference's too, where advantages are made).
+    log_clip, weights (of a KL), prepared (log-probabilities, the reference's too, where advantages are made) and groups
+    (whole ones, in the loss).
     """
-    objective, found = given.objective, {}
+    if given.objective.whole_groups:
+        return {"groups": "whole groups where the loss is computed"}
+    objective, found = given.pieces, {}
     if objective.needs_critic:
         found["critic"] = "a critic's values"
     if objective.needs_greedy:

@@ -18,7 +18,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from toykit._checks import at_least, positive
 from toykit.interop.needs import as_method, check_supplied
-from toykit.objectives import Method, PolicyGradient
+from toykit.objectives import Method, Objective
 from toykit.policies import check_fits, export
 from toykit.tasks.base import Task
 from toykit.tasks.tokenizer import tokenizer_of
@@ -106,7 +106,7 @@ def trainer(
     policy: nn.Module,
     task: Task,
     args: Any,
-    objective: str | Method | PolicyGradient | None = None,
+    objective: str | Method | Objective | None = None,
     reference: nn.Module | None = None,
     **options: Any,
 ) -> Any:
@@ -146,7 +146,7 @@ def trainer(
     return trainer
 
 
-def objective_trainer(objective: str | Method | PolicyGradient) -> Callable[..., Any]:
+def objective_trainer(objective: str | Method | Objective) -> Callable[..., Any]:
     """A constructor of GRPOTrainers whose loss is a toykit objective: called as `trl.GRPOTrainer` is.
 
     TRL makes the completions, scores them and steps the optimizer; advantages, loss and KL penalty are the objective's,

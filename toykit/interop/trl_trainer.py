@@ -40,7 +40,7 @@ class ObjectiveTrainer(GRPOTrainer):
     def __init__(self, *args: Any, method: Method, reference: nn.Module | None = None, **options: Any) -> None:
         _check(options.get("args", args[2] if len(args) > 2 else None))
         super().__init__(*args, **options)
-        self.objective, self.shaping = method.objective, method.shaping
+        self.objective, self.shaping = method.pieces, method.shaping
         if self.aux_loss_enabled:
             raise ValueError("router_aux_loss_coef must be 0.0 with a toykit objective, which is the whole loss")
         self.reference = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from toykit.interop import verl_methods
 from toykit.interop.verl_methods import PREFIX, settings
-from toykit.objectives import Method, PolicyGradient
+from toykit.objectives import Method, Objective
 
 try:
     from verl.trainer.ppo import core_algos
@@ -23,7 +23,7 @@ refused = verl_methods.refusals()
 registered = tuple(PREFIX + name for name in verl_methods.expressible())
 
 
-def register(name: str, objective: str | Method | PolicyGradient) -> None:
+def register(name: str, objective: str | Method | Objective) -> None:
     """Puts an objective into verl's registries under `name`, in every process that runs this line.
 
     Raises ValueError for an objective that needs what verl cannot supply.

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from toykit.interop.needs import as_method, check_supplied
-from toykit.objectives import CATALOGUE, KL, Advantage, Method, PolicyGradient, method, ratio
+from toykit.objectives import CATALOGUE, KL, Advantage, Method, Objective, method, ratio
 
 SUPPLIED = ("penalty", "reference")  # kinds of `toykit.interop.needs`
 AGGREGATIONS = {
@@ -47,7 +47,7 @@ def refusals() -> dict[str, str]:
 def check(given: Method) -> None:
     """Raises ValueError naming what the method needs and verl cannot supply."""
     check_supplied(given, SUPPLIED, "verl")
-    objective = given.objective
+    objective = given.pieces
     if objective.ratio == "importance":
         raise ValueError("ratio must be none, token or sequence in verl, got 'importance'")
     kl = objective.kl
@@ -59,7 +59,7 @@ def check(given: Method) -> None:
         raise ValueError(f"kl must be token by token, and k1 where it is taken off the reward, in verl, got {kl}")
 
 
-def register(core_algos: Any, name: str, objective: str | Method | PolicyGradient) -> None:
+def register(core_algos: Any, name: str, objective: str | Method | Objective) -> None:
     """Puts an objective into verl's registries, both under `name`; see the functions it makes for what they check.
 
     `core_algos` is the module verl.trainer.ppo.core_algos. Registering the same name again is an error of verl's.
@@ -76,7 +76,7 @@ def advantage_estimator(given: Method, name: str) -> Callable[..., tuple[Tensor,
     Raises ValueError where verl's algorithm settings take another KL penalty off the reward than the method's, where
     there are no group ids, or groups of several sizes.
     """
-    advantage, kl = given.objective.advantage, given.objective.kl
+    advantage, kl = given.pieces.advantage, given.pieces.kl
     assert isinstance(advantage, Advantage), "the others need a critic or greedy decoding"
     wanted = kl if kl is not None and kl.route == "reward" else None
 
@@ -120,7 +120,7 @@ def policy_loss(given: Method, name: str, agg_loss: Callable[..., Tensor]) -> Ca
     Raises ValueError where the actor's settings aggregate otherwise or penalise another KL than the method's, or where
     a method that divides by the horizon is not told it (loss_scale_factor).
     """
-    objective = given.objective
+    objective = given.pieces
     wanted = objective.kl if objective.kl is not None and objective.kl.route == "autodiff" else None
 
     def loss(
@@ -159,7 +159,7 @@ def settings(name: str, horizon: int | None = None) -> dict[str, str | float | b
     """
     given = method(name)
     check(given)
-    full, objective = PREFIX + name, given.objective
+    full, objective = PREFIX + name, given.pieces
     found: dict[str, str | float | bool] = {
         "algorithm.adv_estimator": full,
         "algorithm.use_kl_in_reward": False,

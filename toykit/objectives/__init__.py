@@ -11,8 +11,10 @@ from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.entries import PIPELINES, Entry, entry
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
+from toykit.objectives.objective import Batch, Objective
 from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
 from toykit.objectives.offline_values import CQL, ILQL, decoding_logits, expectile
+from toykit.objectives.pacs import PACS, LabelledGroups
 from toykit.objectives.penalties import EntropyBonus, Penalty
 from toykit.objectives.policy_gradient import PolicyGradient, Prepared, Signal, ValueLoss
 from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, SimPO
@@ -35,10 +37,12 @@ __all__ = [
     "KTO",
     "OFFLINE",
     "ORPO",
+    "PACS",
     "PIPELINES",
     "SFT",
     "UNA",
     "Advantage",
+    "Batch",
     "BradleyTerry",
     "Clip",
     "Divergence",
@@ -48,9 +52,11 @@ __all__ = [
     "ForwardKL",
     "GreedyBaseline",
     "Hinge",
+    "LabelledGroups",
     "Method",
     "Moving",
     "MovingLogZ",
+    "Objective",
     "OfflineMethod",
     "OnPolicyForwardKL",
     "Penalty",

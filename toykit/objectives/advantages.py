@@ -47,9 +47,22 @@ class Advantage:
 
         Raises ValueError where a group statistic is asked of a group of one.
         """
+        advantage = self.relative(rewards, weights, enumerated)
+        if self.mean == self.std == "none":
+            return advantage
+        over = -1 if self.needs_group else (-2, -1)
+        same = rewards.amax(over, keepdim=True) == rewards.amin(over, keepdim=True)
+        return torch.where(same, 0.0, advantage)  # rounding, or 0 / 0, would leave something else than 0
+
+    def check_group(self, group_size: int, enumerated: bool = False) -> None:
+        """Raises ValueError where a group statistic is asked of a group of one."""
+        if group_size < 2 and not enumerated and self.needs_group:
+            raise ValueError(f"group_size must be >= 2 for an advantage with group statistics, got {group_size}")
+
+    def relative(self, rewards: Tensor, weights: Tensor, enumerated: bool = False) -> Tensor:
+        """The same for values with a gradient, which equal ones keep; a standard deviation of 0 has none."""
         b, g = rewards.shape[-2:]
-        if g < 2 and not enumerated and self.needs_group:
-            raise ValueError(f"group_size must be >= 2 for an advantage with group statistics, got {g}")
+        self.check_group(g, enumerated)
         if self.mean == self.std == "none":
             return rewards
         group = (weights * rewards).sum(-1, keepdim=True)
@@ -64,10 +77,10 @@ class Advantage:
             variance, n = (weights * (rewards - batch) ** 2).sum(-1, keepdim=True).mean(-2, keepdim=True), b * g
         if self.std != "none":
             correction = 1.0 if enumerated else n / max(n - self.ddof, 1)
-            advantage = advantage / ((variance * correction).sqrt() + self.eps)
-        over = -1 if self.needs_group else (-2, -1)
-        same = rewards.amax(over, keepdim=True) == rewards.amin(over, keepdim=True)
-        return torch.where(same, 0.0, advantage)  # rounding, or 0 / 0, would leave something else than 0
+            squared = variance * correction
+            root = torch.where(squared == 0, 1.0, squared).sqrt()  # whose slope at 0 is infinite
+            advantage = advantage / (torch.where(squared == 0, 0.0, root) + self.eps)
+        return advantage
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,9 @@ from toykit.objectives.coverage import OnPolicyForwardKL, Tempering
 from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
+from toykit.objectives.objective import Objective
 from toykit.objectives.offline import OFFLINE
+from toykit.objectives.pacs import PACS
 from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
@@ -24,18 +26,27 @@ from toykit.rewards import Shaping, SoftOverlong
 class Method:
     """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL."""
 
-    objective: PolicyGradient
+    objective: Objective
     source: str
     shaping: Shaping | None = None
     selection: str | None = None
     forward_kl: ForwardKL | None = None
 
+    @property
+    def pieces(self) -> PolicyGradient:
+        """The objective as a combination of pieces; raises ValueError where it is another kind of loss."""
+        if not isinstance(self.objective, PolicyGradient):
+            raise ValueError(f"objective must be a PolicyGradient, got {type(self.objective).__name__}")
+        return self.objective
+
     def with_beta(self, beta: float) -> Method:
-        """The same method with `beta` in its KL penalties, its posterior target and its forward KL.
+        """The same method with `beta` in its KL penalties, its posterior target, its forward KL, or PACS's logit.
 
         Raises ValueError for beta <= 0, and where the method has none of them.
         """
-        changed = self.objective
+        if isinstance(self.objective, PACS):
+            return replace(self, objective=self.objective.with_(beta=beta))
+        changed = self.pieces
         if changed.kl is not None:
             changed = changed.with_(kl=replace(changed.kl, beta=beta))
         if isinstance(changed.signal, PseudoReward) and isinstance(changed.signal.target, Posterior):
@@ -161,6 +172,7 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
         ),
         "arXiv 2510.03865 (phi and the weights of its penalties are not published)",
     ),
+    "pacs": lambda: Method(PACS(), "arXiv 2509.02522, with the defaults of its released code"),
 }
 
 

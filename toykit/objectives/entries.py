@@ -91,6 +91,10 @@ _LINES: dict[str, _Line] = {
         "-mean of (1/T) sum_t [min(rho_t A, clip(rho_t, 0.8, 1.2) A) - 0.1 (w_t - 1 - log w_t) + 0.01 entropy_t], A as "
         "in grpo, w_t = pi0(y_t)^phi / Z_t / pi(y_t) up to 10, phi the reward cut to [0, 1], held"
     ),
+    "pacs": _rl(
+        "w (log(1 + e^psi) - [R > 1/2] psi), psi = d_i - mean of the other d_j, d = log pi(y) - old log pi(y), none of "
+        "them held; w = G / (2 n) in a group of both labels with n of its own, 1 in others",
+    ),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "
@@ -268,12 +272,12 @@ def _changed(made: Any, without: tuple[str, ...] = ()) -> dict[str, str]:
 def _needs(method: Method) -> tuple[str, ...]:
     objective = method.objective
     wanted = {
-        "a group of completions": getattr(objective.advantage, "needs_group", False),
+        "a group of completions": objective.needs_group,
         "a reference": objective.needs_reference,
         "a critic": objective.needs_critic,
         "the vocabulary's probabilities": objective.needs_vocab,
         "a greedy completion": objective.needs_greedy,
-        "rewards of single tokens": isinstance(objective.advantage, TokenReturns),
+        "rewards of single tokens": isinstance(getattr(objective, "advantage", None), TokenReturns),
         "the base policy's completions": method.forward_kl is not None,
     }
     return tuple(need for need, needed in wanted.items() if needed)

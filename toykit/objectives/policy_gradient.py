@@ -12,10 +12,11 @@ from torch import Tensor
 from toykit._checks import finite, one_of, positive
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline, advantages_of
 from toykit.objectives.aggregation import AGGREGATIONS, token_weights
-from toykit.objectives.baselines import RunningMean, TokenReturns, at_last_token
+from toykit.objectives.baselines import Moving, RunningMean, TokenReturns, at_last_token
 from toykit.objectives.beta import beta_of
 from toykit.objectives.clipping import Clip
 from toykit.objectives.kl import KL
+from toykit.objectives.objective import taken, tensors
 from toykit.objectives.penalties import Penalty
 from toykit.objectives.ratios import RATIOS, ratio
 from toykit.objectives.transforms import Transform
@@ -79,6 +80,19 @@ class Prepared:
             t = piece.completions.shape[-1]
             part = None if returns is None else returns[rows, :, :t]
             yield Prepared(piece, advantages[rows, :, :t], weights[rows, :, :t], self.aggregate, part)
+
+    def by_row(self) -> Prepared:
+        """Each completion with its prompt as a group of one, as in `Rollouts.flat`."""
+        flat = {k: v.flatten(0, 1)[:, None] for k, v in tensors(self).items()}
+        return replace(self, rollouts=self.rollouts.flat(), **flat)  # type: ignore[arg-type]
+
+    def take(self, rows: Tensor | slice) -> Prepared:
+        """Some prompts with their groups as a part of this batch: token weights stay."""
+        return taken(self, rows)
+
+    def times(self, factor: Tensor) -> Prepared:
+        """The same with the losses of its prompts multiplied by `factor` [B]."""
+        return replace(self, token_weights=self.token_weights * factor[:, None, None])
 
 
 @dataclass(frozen=True)
@@ -149,6 +163,21 @@ class PolicyGradient:
     def needs_greedy(self) -> bool:
         """Whether `extras["greedy_rewards"]` [..., B, G] must hold the reward of each prompt's greedy completion."""
         return isinstance(self.advantage, GreedyBaseline)
+
+    @property
+    def needs_group(self) -> bool:
+        """Whether a completion's advantage depends on the others of its group."""
+        return isinstance(self.advantage, Advantage) and self.advantage.needs_group
+
+    @property
+    def whole_groups(self) -> bool:
+        return False  # once advantages are made a completion's loss is its own
+
+    @property
+    def moving(self) -> dict[str, Moving]:
+        """What is kept from batch to batch, by name."""
+        every = {"log_z": getattr(self.signal, "log_z", None), "baseline": self.advantage}
+        return {name: kept for name, kept in every.items() if isinstance(kept, Moving)}
 
     def prepare(self, rollouts: Rollouts) -> Prepared:
         """Everything that depends on the whole batch, without a gradient.

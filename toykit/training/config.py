@@ -25,7 +25,8 @@ class TrainConfig:
     prompts      prompts a step, drawn without replacement; None takes all of the split, in order
     epochs       passes over each batch of rollouts
     minibatch    prompts an optimizer step; None takes the whole batch
-    micro_size   completions that are scored and differentiated at once; changes memory, not results
+    micro_size   completions that are scored and differentiated at once, at least a group where a loss couples its
+                 members (PACS); changes memory, not results
     recompute    layers' activations are made again in the backward pass, not kept; changes memory, not results
     compile      compile a GPT's passes and its drawing, or how a transformers model reads what it draws, which takes a
                  minute: for long runs of one shape
@@ -62,9 +63,10 @@ class TrainConfig:
         """What a run that goes on must have in common with the one that was stopped."""
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
-    @property
-    def advice(self) -> str:
-        """Which settings make a step fit that does not."""
-        less = f"less than {self.micro_size}" if self.micro_size else "a number of completions, such as 8"
-        first = f"set micro_size to {less}" if self.micro_size != 1 else "ask for fewer prompts or a smaller group_size"
+    def advice(self, least: int = 1) -> str:
+        """Which settings make a step fit that does not, where no fewer than `least` completions go at once."""
+        few = f"a number of completions, such as {max(8, least)}"
+        less = few if self.micro_size is None else f"less than {self.micro_size}"
+        can = self.micro_size is None or self.micro_size > least
+        first = f"set micro_size to {less}" if can else "ask for fewer prompts or a smaller group_size"
         return first if self.recompute else f"{first}, or set recompute"

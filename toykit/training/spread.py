@@ -7,13 +7,12 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from toykit.objectives import Prepared
+from toykit.objectives import Batch
 from toykit.policies import device_of
 from toykit.policies.critic import Critic
 from toykit.policies.gpt import Block
@@ -108,18 +107,17 @@ class Spread:
         return _with_parameters(self.skeleton, lambda name, _: found[name])
 
 
-def portion(batch: Prepared, share: Share) -> Prepared:
-    """A share of a batch, whose losses add up to the whole's: some prompts, or where these cannot be divided some
-    completions (of which the last may be there twice, the second time with weight 0)."""
-    (b, g), world = batch.rollouts.rewards.shape, share.world
-    if world == 1:
+def portion(batch: Batch, share: Share) -> Batch:
+    """A share of a batch, whose losses add up to the whole's: some prompts, or where these cannot be divided some of
+    the rows that it can be cut into (of which the last may be there twice, the second time with weight 0)."""
+    b = len(batch.rollouts.rewards)
+    if share.world == 1:
         return batch
-    if b % world == 0:
-        return _rows(batch, share.rows(b))
-    rows, real = _padded(b * g, share, batch.rollouts.mask.device)
-    flat = {k: v.flatten(0, 1)[:, None] for k, v in _tensors(batch).items()}
-    part = _rows(replace(batch, rollouts=batch.rollouts.flat(), **flat), rows)
-    return replace(part, token_weights=part.token_weights * real[:, None, None])
+    if b % share.world == 0:
+        return batch.take(share.rows(b))
+    whole = batch.by_row()
+    rows, real = _padded(len(whole.rollouts.rewards), share, batch.rollouts.mask.device)
+    return whole.take(rows).times(real)
 
 
 def divided(processes: Processes, rollouts: Rollouts, fn: Callable[[Rollouts], Tensor]) -> Tensor:
@@ -161,15 +159,6 @@ def _padded(n: int, share: Share, device: torch.device) -> tuple[Tensor, Tensor]
     size = math.ceil(n / share.world)
     rows = torch.arange(share.rank * size, (share.rank + 1) * size, device=device)
     return rows.clamp(max=n - 1), rows < n
-
-
-def _tensors(batch: Prepared) -> dict[str, Any]:
-    return {f.name: v for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
-
-
-def _rows(batch: Prepared, rows: Tensor | slice) -> Prepared:
-    kept = {k: v[rows] for k, v in _tensors(batch).items()}
-    return replace(batch, rollouts=batch.rollouts.take(rows), **kept)
 
 
 def _with_parameters(module: nn.Module, make: Callable[[str, nn.Parameter], Tensor]) -> nn.Module:

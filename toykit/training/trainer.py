@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import finite
-from toykit.objectives import Method, Moving, PolicyGradient, Prepared, method
+from toykit.objectives import Batch, Method, Moving, Objective, method
 from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.policies.hub_cursor import compile_step
@@ -42,7 +42,7 @@ class Trainer:
 
     `for figures in trainer` goes on for ever (break when you have seen enough), `trainer.run(steps)` adds a progress
     bar, logs and checkpoints. `policy` is trained in place, in evaluation mode. `objective` is a name of the
-    catalogue, a Method or a PolicyGradient; a selection and a shaping given here stand in for the method's own.
+    catalogue, a Method or an Objective; a selection and a shaping given here stand in for the method's own.
 
     Several processes that were joined (`toykit.training.joined`) train one policy: each makes its share of the
     rollouts and differentiates its share of the completions, and all else is the same in each.
@@ -52,7 +52,7 @@ class Trainer:
         self,
         policy: nn.Module,
         task: Task,
-        objective: str | Method | PolicyGradient,
+        objective: str | Method | Objective,
         strategy: Strategy | None = None,
         config: TrainConfig | None = None,
         selection: Selection | None = None,
@@ -66,7 +66,7 @@ class Trainer:
         the policy or cannot be enumerated, and what several processes cannot do.
         """
         given = method(objective) if isinstance(objective, str) else objective
-        if isinstance(given, PolicyGradient):
+        if not isinstance(given, Method):
             given = Method(given, "given")
         self.policy, self.task, self.objective = policy, task, given.objective
         self.config = config or TrainConfig()
@@ -78,8 +78,8 @@ class Trainer:
         self.device = device_of(policy)
         self.prompts = task.prompts("train").to(self.device)
         check_fits(policy, task.vocab, self.prompts.tokens.shape[1], task.horizon)
-        if isinstance(self.strategy, Sampled) and self.strategy.group_size < 2:
-            self._needs_groups()
+        if isinstance(self.strategy, Sampled) and self.strategy.group_size < 2 and self.objective.needs_group:
+            raise ValueError("group_size must be >= 2 for an objective with group statistics, got 1")
         if self.config.optimizer == "natural" and not isinstance(self.strategy, Enumerated):
             raise ValueError("strategy must be Enumerated() for optimizer='natural'")
         if isinstance(self.strategy, Enumerated):
@@ -121,7 +121,7 @@ class Trainer:
         """
         state, self.updates = self.generator.get_state(), 0
         try:
-            with explained(self.device, self.config.advice):
+            with explained(self.device, self.config.advice(self._least())):
                 return self._step()
         except MemoryError:
             if not self.updates:
@@ -241,11 +241,6 @@ class Trainer:
         if self.processes.several and self.processes.sharding == "fsdp" and self.config.compile:
             raise ValueError("compile must be False for sharding 'fsdp', whose layers gather their weights as they run")
 
-    def _needs_groups(self) -> None:
-        advantage = self.objective.advantage
-        if {getattr(advantage, "mean", ""), getattr(advantage, "std", "")} & {"group", "leave_one_out"}:
-            raise ValueError("group_size must be >= 2 for an objective with group statistics, got 1")
-
     def _prompts(self) -> Prompts:
         n, wanted = len(self.prompts), self.config.prompts
         if wanted is None or wanted >= n:
@@ -295,7 +290,7 @@ class Trainer:
             rollouts = rollouts.with_(extras={"values": read.all_of(rollouts, read.values, self.critic)})
         return rollouts
 
-    def _update(self, prepared: Prepared, *anchored: Prepared) -> dict[str, float]:
+    def _update(self, prepared: Batch, *anchored: Batch) -> dict[str, float]:
         """One optimizer step on a batch, and on the anchor's; returns the loss, its figures and the gradient's norm."""
         for p in self.parameters:
             p.grad = None
@@ -318,11 +313,18 @@ class Trainer:
         self.updates += 1
         return {**self.processes.sum(sums), "grad_norm": norm}
 
-    def _cut(self, batch: Prepared) -> Iterator[Prepared]:
+    def _cut(self, batch: Batch) -> Iterator[Batch]:
         """This process's share of a batch, in pieces."""
         return portion(batch, self.processes.share).micro(self.config.micro_size)
 
-    def _loss(self, part: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
+    def _least(self) -> int:
+        """The fewest completions that a piece can hold."""
+        if not self.objective.whole_groups:
+            return 1
+        tree = self.task.tree if isinstance(self.strategy, Enumerated) else None
+        return getattr(self.strategy, "group_size", 1) if tree is None else tree.n_leaves
+
+    def _loss(self, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         r = part.rollouts
         vocab = self.reader.vocab_logp(self.policy, r) if self.objective.needs_vocab else None
         logp = self.reader.logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
@@ -330,11 +332,11 @@ class Trainer:
         values = None if self.critic is None else self.reader.values(self.critic, r)
         return self.objective.loss(logp, part, vocab, values)
 
-    def _anchor_loss(self, part: Prepared) -> tuple[Tensor, dict[str, Tensor]]:
+    def _anchor_loss(self, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         logp = finite("logp", self.reader.logp(self.policy, part.rollouts), part.rollouts.prompt_ids)
-        return self.anchor.term.loss(logp, part)  # type: ignore[union-attr]
+        return self.anchor.term.loss(logp, part)  # type: ignore[union-attr, arg-type]
 
-    def _fisher(self, prepared: Prepared) -> Tensor:
+    def _fisher(self, prepared: Batch) -> Tensor:
         whole = self.reader.logp(self.policy, prepared.rollouts).sum(-1)
         return fisher(whole, whole.detach().exp(), self.parameters)
 
@@ -344,8 +346,7 @@ class Trainer:
 
     def _moving(self) -> dict[str, Moving]:
         """What the objective keeps from batch to batch, by name."""
-        every = {"log_z": getattr(self.objective.signal, "log_z", None), "baseline": self.objective.advantage}
-        return {name: kept for name, kept in every.items() if isinstance(kept, Moving)}
+        return dict(self.objective.moving)
 
 
 def compiled(policy: nn.Module) -> None:

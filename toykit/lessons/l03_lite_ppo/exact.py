@@ -253,7 +253,7 @@ def first_step(seed: int, size: int = 4) -> Results:
     plain["lite_ppo"] = PolicyGradient(Advantage("group", "batch"), aggregate="token_mean")
     return {
         name: float(
-            (expected_step(method(name).objective.with_(kl=None), size, seed) - expected_step(twin, size, seed))
+            (expected_step(method(name).pieces.with_(kl=None), size, seed) - expected_step(twin, size, seed))
             .abs()
             .max()
         )

@@ -171,7 +171,7 @@ def moments(name: str, rewards: Tensor = R, size: int = 3, pi: Tensor = PI) -> d
     true = (pi * rewards) @ score
     index, log_weight = enumerate_groups(pi.log(), size)
     drawn = rewards[index][:, None]
-    advantage = method(name).objective.advantage
+    advantage = method(name).pieces.advantage
     assert isinstance(advantage, Advantage)
     a = advantage(drawn, torch.full_like(drawn, 1 / size))[:, 0]
     return _moments((a[..., None] * score[index]).mean(1), log_weight.exp(), true)
@@ -263,8 +263,8 @@ def identities(seed: int) -> Results:
         horizon=5,
         extras={"values": values},
     )
-    ppo = method("ppo").objective.with_(advantage=GAE(whiten=False), value=ValueLoss(1.0, None))
-    a2c = method("a2c").objective.with_(penalties=())
+    ppo = method("ppo").pieces.with_(advantage=GAE(whiten=False), value=ValueLoss(1.0, None))
+    a2c = method("a2c").pieces.with_(penalties=())
     pair = [slopes(objective, batch, logp, values) for objective in (ppo, a2c)]
     log_pi, log_ref = normal(2, 20, 6).log_softmax(-1)
     means = {k: (log_pi.exp() * estimate(k, "reverse", log_ref - log_pi)).sum(-1) for k in ("k1", "k2", "k3")}

@@ -84,7 +84,7 @@ class Place:
 
 def place(of: Method) -> Place:
     """A method in the menus. The weight of its KL does not count, nor what is added to a standard deviation."""
-    o = of.objective
+    o = of.pieces
     advantage = next((name for name, piece in ADVANTAGES.items() if _same(piece, o.advantage)), None)
     further = o.penalties or o.signal or of.shaping or of.selection or of.forward_kl or advantage is None
     return Place(
@@ -108,7 +108,8 @@ def _kind(kl: KL | None) -> tuple[str, str] | None:
 
 @cache
 def places() -> dict[str, Place]:
-    return {name: place(make()) for name, make in CATALOGUE.items()}
+    made = {name: make() for name, make in CATALOGUE.items()}
+    return {name: place(of) for name, of in made.items() if isinstance(of.objective, PolicyGradient)}
 
 
 def apart(at: Place, menus: dict[str, str]) -> tuple[str, ...]:
