@@ -86,10 +86,11 @@ class PACS:
     weights    none, question (G / (2 n) in a group of both labels with n of the completion's own, 1 in others),
                only_positive or only_negative (1 for that label, 0 for the other); none changes what is divided by
 
-    R is `rollouts.correct`, the task's own reward above 1/2, so that shaping and scale of rewards leave no trace. Where
-    the group is an enumeration psi is taken relative to the behaviour policy's mean, and question weights are
-    1 / (2 P(label)): the limit of large groups. With score grpo, equal proxies have a gradient 1 / eps times that of
-    rloo's. Raises ValueError for an unknown option or beta <= 0. Source: arXiv 2509.02522; released code.
+    R is `rollouts.correct`, the task's own reward above 1/2, so that shaping leaves no trace. Where the group is an
+    enumeration psi is taken relative to the behaviour policy's mean, and question weights are 1 / (2 P(label)): the
+    limit of large groups. Tokens that are not learned from (`loss_mask`) are in no ratio, and a completion without
+    others has no loss of its own. With score grpo the gradient is of the order 1 / eps where all proxies are equal, as
+    they are at the behaviour reference. Raises ValueError for an unknown option or beta <= 0. Source: arXiv 2509.02522.
     """
 
     beta: float = 1.0

@@ -64,9 +64,11 @@ class TrainConfig:
         return {name: value for name, value in asdict(self).items() if name not in FREE}
 
     def advice(self, least: int = 1) -> str:
-        """Which settings make a step fit that does not, where no fewer than `least` completions go at once."""
-        few = f"a number of completions, such as {max(8, least)}"
-        less = few if self.micro_size is None else f"less than {self.micro_size}"
-        can = self.micro_size is None or self.micro_size > least
-        first = f"set micro_size to {less}" if can else "ask for fewer prompts or a smaller group_size"
+        """Which settings make a step fit that does not, where completions go at once by `least` and no fewer."""
+        if self.micro_size is None:
+            first = f"set micro_size to a number of completions, such as {max(8, least)}"
+        elif self.micro_size >= 2 * least:
+            first = f"set micro_size to less than {self.micro_size // least * least}"
+        else:
+            first = "ask for fewer prompts or a smaller group_size"
         return first if self.recompute else f"{first}, or set recompute"
