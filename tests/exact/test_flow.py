@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toykit.exact import ascend
+from toykit.exact import ascend, ascend_until
 
 START = torch.tensor([[1.0, -2.0], [0.5, 4.0]], dtype=torch.float64)
 
@@ -30,3 +30,19 @@ def test_bad_arguments_are_named() -> None:
         ascend(lambda x: -x, START, 0.1, keep=())
     with pytest.raises(ValueError, match="keep must be >= 0, got -1"):
         ascend(lambda x: -x, START, 0.1, keep=(3, -1))
+
+
+def test_every_setting_stops_at_its_first_arrival() -> None:
+    """From 1, 2 and 8 each step of 1/2 halves: below 1/2 after 2, 3 and 5 steps; a fourth is there at once."""
+    start = torch.tensor([[1.0], [2.0], [8.0], [0.25]], dtype=torch.float64)
+    steps, ends = ascend_until(lambda x: -x, start, 0.5, lambda x: x[:, 0] < 0.5)
+    assert steps.tolist() == [2, 3, 5, 0]
+    assert ends[:, 0].tolist() == [0.25, 0.25, 0.25, 0.25]
+
+
+def test_what_does_not_arrive_is_said() -> None:
+    steps, ends = ascend_until(lambda x: -x, START, 0.5, lambda x: x[:, 1] > 0, most=3)
+    assert steps.tolist() == [-1, 0]
+    assert ends.tolist() == [[0.125, -0.25], [0.5, 4.0]]
+    with pytest.raises(ValueError, match="most must be >= 0, got -1"):
+        ascend_until(lambda x: -x, START, 0.5, lambda x: x[:, 0] > 0, most=-1)

@@ -10,6 +10,7 @@ from toykit.exact import (
     fisher,
     leaf_log_probs,
     likelihood_gradient,
+    mean_score,
     natural_gradient,
     node_log_probs,
     policy_gradient,
@@ -250,3 +251,11 @@ def test_ascent_of_the_objective_ends_at_the_posterior():
 def test_wrong_shape_is_named():
     with pytest.raises(ValueError, match=r"logits must have shape \[4, 3\], got \[3, 3\]"):
         leaf_log_probs(Tree(3, 2), torch.zeros(3, 3))
+
+
+def test_the_mean_score_of_one_law_is_the_policy_gradient_of_a_tree_of_one_token():
+    logits, values = draw(Tree(4, 1), 3, 5)
+    found = mean_score(logits[..., 0, :].softmax(-1), values)
+    assert torch.allclose(found, policy_gradient(Tree(4, 1), logits, values)[..., 0, :], atol=1e-15)
+    by_hand = mean_score(torch.tensor([0.25, 0.75], dtype=torch.float64), torch.tensor([1.0, 0.0]))
+    assert by_hand.tolist() == [0.1875, -0.1875]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from toykit.lessons import below, difference, effect
-from toykit.lessons.base import units
+from toykit.lessons.base import printed, sampled_claims, units
 
 HALF = 2.7764451051977987 * (2.5 / 5) ** 0.5  # of the interval of 1, 2, 3, 4, 5: t(4), variance 2.5
 
@@ -42,3 +42,22 @@ def test_a_number_is_held_against_the_digits_that_are_printed():
     assert units(0.01463, "0.0146") == pytest.approx(0.3)
     assert units(7.38e-4, "7.4e-4") == pytest.approx(0.2)
     assert units(1.0, "1.0000") == 0
+
+
+def test_numbers_are_held_against_the_printed_ones_all_together():
+    found = printed([0.01463, 1.0], ("0.0146", "1.0000"))
+    assert found.holds and found.measured == [0.01463, 1.0] and found.expected == [0.0146, 1.0]
+    assert printed([0.01463, 1.0001], ("0.0146", "1.0000")).holds is False
+    with pytest.raises(ValueError, match="zip"):
+        printed([1.0], ("1", "2"))
+
+
+def test_sampled_claims_are_made_of_both_rungs_alike():
+    made = sampled_claims([("a", lambda r: effect(r["x"], 0.0)), ("b", lambda r: effect(r["y"], 0.0))])
+    assert [(c.id, c.rung, c.statement) for c in made] == [
+        ("G1", "gpt", "a"),
+        ("G2", "gpt", "b"),
+        ("L1", "llm", "a"),
+        ("L2", "llm", "b"),
+    ]
+    assert made[3].check({"y": [1, 2, 3, 4, 5]}).holds

@@ -13,11 +13,12 @@ from toykit.exact.expected_groups import (
     shared,
     success_rate,
 )
-from toykit.exact.flow import ascend
+from toykit.exact.flow import ascend, ascend_until
 from toykit.exact.gradients import (
     fisher,
     leaf_log_probs,
     likelihood_gradient,
+    mean_score,
     natural_gradient,
     node_log_probs,
     policy_gradient,
@@ -61,6 +62,7 @@ __all__ = [
     "RightPaths",
     "Tilt",
     "ascend",
+    "ascend_until",
     "best_of_n",
     "best_of_n_to_kl",
     "elbo",
@@ -87,6 +89,7 @@ __all__ = [
     "linear_logits",
     "log_evidence",
     "mass_balance",
+    "mean_score",
     "moment_target",
     "natural_gradient",
     "node_log_probs",

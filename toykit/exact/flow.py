@@ -30,3 +30,33 @@ def ascend(gradient: Callable[[Tensor], Tensor], start: Tensor, lr: float | Tens
                 break
         theta += lr * gradient(theta)
     return torch.stack([kept[wanted.index(step)] for step in keep])
+
+
+@torch.no_grad()
+def ascend_until(
+    gradient: Callable[[Tensor], Tensor],
+    start: Tensor,
+    lr: float | Tensor,
+    reached: Callable[[Tensor], Tensor],
+    most: int = 10_000,
+) -> tuple[Tensor, Tensor]:
+    """(number of steps [...], parameters [..., ...]) of the first policy on the way of `ascend` that has arrived.
+
+    `reached` says so, bool [...], of parameters [..., ...]: its axes are the leading ones, and each of them stops for
+    itself. Where `most` steps are not enough the number is -1 and the parameters are the last. Raises ValueError for
+    lr <= 0 and most < 0.
+    """
+    positive("lr", float(torch.as_tensor(lr).min()))
+    at_least("most", most, 0)
+    theta = start.detach().clone()
+    there = reached(theta)
+    steps = torch.where(there, 0, -1)
+    for step in range(1, most + 1):
+        if bool(there.all()):
+            break
+        still = ~there.view(*there.shape, *[1] * (theta.dim() - there.dim()))
+        theta = torch.where(still, theta + lr * gradient(theta), theta)
+        now = reached(theta) & ~there
+        steps[now] = step
+        there |= now
+    return steps, theta

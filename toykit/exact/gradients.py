@@ -54,6 +54,14 @@ def policy_gradient(tree: Tree, logits: Tensor, leaf_values: Tensor) -> Tensor:
     return _centred(prob, _mass(tree, prob, leaf_values))
 
 
+def mean_score(pi: Tensor, values: Tensor) -> Tensor:
+    """E_pi[f grad log pi] [..., V] in the logits of one law pi [..., V], for values f [..., V]: pi (f - E_pi f).
+
+    It is `policy_gradient` where all completions have one token.
+    """
+    return pi * (values - (pi * values).sum(-1, keepdim=True))
+
+
 def likelihood_gradient(tree: Tree, logits: Tensor, weights: Tensor) -> Tensor:
     """The sum of q(y) grad log pi(y) over all completions, [..., N, V], for `weights` q [..., L].
 

@@ -98,6 +98,15 @@ class Lesson:
         return tuple(c for c in self.claims if rung is None or c.rung == rung)
 
 
+def sampled_claims(rows: Sequence[tuple[str, Callable[[Results], Evidence]]]) -> tuple[Claim, ...]:
+    """Effects that are claimed alike of the gpt rung, as G1, G2, ..., and of the llm rung, as L1, L2, ..."""
+    return tuple(
+        Claim(f"{letter}{i}", text, "effect", rung, check)
+        for rung, letter in (("gpt", "G"), ("llm", "L"))
+        for i, (text, check) in enumerate(rows, start=1)
+    )
+
+
 def within(measured: float, expected: float, tolerance: float) -> Evidence:
     """Evidence of a theorem: |measured - expected| <= tolerance."""
     return Evidence(abs(measured - expected) <= tolerance, measured, expected, tolerance)
@@ -108,6 +117,12 @@ def units(measured: float, printed: str) -> float:
     exponent = Decimal(printed).as_tuple().exponent
     assert isinstance(exponent, int)
     return abs(measured - float(printed)) / 10.0**exponent
+
+
+def printed(measured: Sequence[float], there: Sequence[str]) -> Evidence:
+    """Evidence of a theorem: every number rounds to the printed one."""
+    worst = max(units(m, t) for m, t in zip(measured, there, strict=True))
+    return Evidence(worst <= 0.501, list(measured), [float(t) for t in there], tolerance=0.501)
 
 
 def at_most(measured: float, tolerance: float) -> Evidence:

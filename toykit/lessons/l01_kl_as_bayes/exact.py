@@ -24,12 +24,11 @@ from toykit.exact import (
 )
 from toykit.exact.flow import ascend
 from toykit.lessons.base import Results
+from toykit.lessons.trained import trained_table
 from toykit.objectives import KL, Advantage, PolicyGradient, Posterior, PseudoReward, divergence
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated
 from toykit.tasks import Tree, TreeTask
 from toykit.tasks.bandit import kl_bayes_tree
-from toykit.training import TrainConfig, Trainer
 
 BETA = 0.2
 LR = 2.0
@@ -266,8 +265,7 @@ def trainer_agrees(steps: int = 25) -> Results:
     theirs = flows(objectives, task.rewards[0], keep=(steps,))
     errors = {}
     for kind, objective in objectives.items():
-        policy = TabularLM.of(task, logits=logits)
-        Trainer(policy, task, objective, Enumerated(), TrainConfig(lr=LR, optimizer="sgd")).run(steps, progress=False)
-        ours = leaf_log_probs(task.tree, node_log_probs(task.tree, policy.table.detach()))
+        table = trained_table(TabularLM.of(task, logits=logits), task, objective, LR, steps)
+        ours = leaf_log_probs(task.tree, node_log_probs(task.tree, table))
         errors[kind] = float((ours - theirs[kind][0]).abs().max())
     return {"steps": steps, "errors": errors}

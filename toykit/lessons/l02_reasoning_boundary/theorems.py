@@ -19,12 +19,11 @@ from toykit.exact import (
     success_rate,
 )
 from toykit.lessons.base import Results
+from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, ForwardKL, Method, PolicyGradient
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated
 from toykit.selection import greedy_failures
 from toykit.tasks import FeatureBandit, Tree, sft_base
-from toykit.training import TrainConfig, Trainer
 
 GROUP = 8
 SIZES = (0.1, 0.01, 0.001)
@@ -157,8 +156,7 @@ def trainer_agrees(seed: int, steps: int = 10) -> Results:
         objective = PolicyGradient(Advantage("group", "group", eps=0.0))
         given = Method(objective, "SELF", forward_kl=ForwardKL(forward) if forward else None)
         policy = TabularLM.of(task, "features", logits=start)
-        config = TrainConfig(lr=1.0, optimizer="sgd")
         selection = greedy_failures("asked") if filtered else None
-        Trainer(policy, task, given, Enumerated(), config, selection).run(steps, progress=False)
-        errors[name] = float((policy.table.detach() - ours).abs().max())
+        table = trained_table(policy, task, given, 1.0, steps, selection=selection)
+        errors[name] = float((table - ours).abs().max())
     return {"steps": steps, "errors": errors}

@@ -23,11 +23,11 @@ from toykit.exact import (
 )
 from toykit.lessons.base import Results
 from toykit.lessons.l03_lite_ppo.dynamics import clip_higher, dual_clip, overlong
+from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, PolicyGradient, method
 from toykit.policies import TabularLM
 from toykit.rollouts import Enumerated, Rollouts
 from toykit.tasks import Bandit, TreeTask, tricks_tree
-from toykit.training import TrainConfig, Trainer
 
 ADVANTAGES = {
     "group std": Advantage("group", "group", eps=0.0),
@@ -269,8 +269,7 @@ def trainer_agrees(seed: int, steps: int = 10, lr: float = 0.5) -> Results:
     tree, rewards = problem(seed)[0].tree, problem(seed)[0].rewards
     task = TreeTask(tree, rewards.expand(3, -1), name="tricks_tree")
     logits = torch.stack([tricks_tree(seed + i)[1] for i in range(3)])
-    policy = TabularLM.of(task, logits=logits)
-    Trainer(policy, task, "lite_ppo", Enumerated(), TrainConfig(lr=lr, optimizer="sgd")).run(steps, progress=False)
+    table = trained_table(TabularLM.of(task, logits=logits), task, "lite_ppo", lr, steps)
 
     def gradient(table: Tensor) -> Tensor:
         log_p = leaf_log_probs(tree, table)
@@ -279,5 +278,5 @@ def trainer_agrees(seed: int, steps: int = 10, lr: float = 0.5) -> Results:
         return policy_gradient(tree, table, rewards) / ((mean * (1 - mean)).sqrt() + 1e-6) / tokens
 
     limit = ascend(gradient, logits, lr, [steps])[0]
-    ours = leaf_log_probs(tree, policy.table.detach().view_as(logits))
+    ours = leaf_log_probs(tree, table.view_as(logits))
     return {"steps": steps, "error": float((ours - leaf_log_probs(tree, limit)).abs().max())}

@@ -8,14 +8,13 @@ from itertools import product
 import torch
 from torch import Tensor
 
-from toykit.exact import ascend, entropy, forward_kl_optimum, kl, reverse_kl_optimum
+from toykit.exact import ascend, entropy, forward_kl_optimum, kl, mean_score, reverse_kl_optimum
 from toykit.lessons.base import Results
 from toykit.lessons.l10_rapo import shared_logits
+from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, EntropyBonus, OnPolicyForwardKL, PolicyGradient, Tempering, covering, estimate
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated
 from toykit.tasks import Bandit
-from toykit.training import TrainConfig, Trainer
 
 SEEDS = tuple(range(8))
 USUAL = torch.tensor([0.5, 0.25, 0.12, 0.06, 0.04, 0.02, 0.01], dtype=torch.float64)  # of the seven wrong answers
@@ -186,15 +185,14 @@ def trainer_agrees(steps: int = 10, eps: float = 1e-2) -> Results:
             pi = log_pi.exp()
             hat = tempered(log_ref, pi[-1]) if flat else log_ref
             value = REWARDS - bonus * log_pi
-            return pi * (value - pi @ value) + ALPHA * (hat.exp() - pi)
+            return mean_score(pi, value) + ALPHA * (hat.exp() - pi)
 
         ours = ascend(gradient, log_ref, 1.0, [steps])[0]
         terms = (OnPolicyForwardKL(ALPHA, clip=None, tempering=tempering),)
         further = (EntropyBonus(bonus),) if bonus else ()
         objective = PolicyGradient(Advantage("none"), penalties=(*terms, *further))
-        policy = TabularLM.of(task, logits=log_ref[None])
-        Trainer(policy, task, objective, Enumerated(), TrainConfig(lr=1.0, optimizer="sgd")).run(steps, progress=False)
-        errors[name] = float((policy.table.detach()[0] - ours).abs().max())
+        table = trained_table(TabularLM.of(task, logits=log_ref[None]), task, objective, 1.0, steps)
+        errors[name] = float((table[0] - ours).abs().max())
     return {"steps": steps, "errors": errors}
 
 

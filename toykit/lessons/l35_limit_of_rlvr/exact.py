@@ -35,11 +35,11 @@ from toykit.exact import (
 )
 from toykit.lessons.base import Results
 from toykit.lessons.l35_limit_of_rlvr import estimator
+from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, PolicyGradient
 from toykit.policies import TabularLM
 from toykit.rollouts import Enumerated, Given
 from toykit.tasks import FeatureTree, Tree
-from toykit.training import TrainConfig, Trainer
 
 LR = 2.0
 STEPS = (0, 50, 200, 800, 2000)
@@ -245,6 +245,6 @@ def trainer_agrees(made: World, seed: int, steps: int = 10) -> Results:
     errors = {}
     for name, (objective, strategy, push) in arms.items():
         policy = TabularLM.of(task, sharing="features", logits=made.base[0])
-        Trainer(policy, task, objective, strategy, TrainConfig(lr=LR, optimizer="sgd")).run(steps, progress=False)
-        errors[name] = float((policy.table.detach() - made.train(push, [steps])[0, 0]).abs().max())
+        table = trained_table(policy, task, objective, LR, steps, strategy=strategy)
+        errors[name] = float((table - made.train(push, [steps])[0, 0]).abs().max())
     return {"steps": steps, "errors": errors}
