@@ -60,6 +60,7 @@ PEERS: dict[str, tuple[str | None, dict[str, Any], str, tuple[float, float]]] = 
     "grpo_trl": ("grpo", {"epsilon": 1e-4}, "vanilla", CLIP),
     "dr_grpo": ("grpo", GROUP_MEAN, "vanilla", CLIP),
     "gspo": ("grpo", {}, "gspo", (3e-4, 4e-4)),
+    "luspo": ("grpo", {}, "gspo", (2e-3, 2.5e-3)),
     "lite_ppo": (None, {}, "vanilla", CLIP),
     "reinforce_plus_plus": (None, {}, "vanilla", CLIP),
 }

@@ -126,6 +126,10 @@ THEIRS = {
         PolicyGradient(GROUP_STD, ratio="sequence", clip=Clip(0.03, 0.04), aggregate="sequence_mean"),
         {"loss_type": "grpo", "importance_sampling_level": "sequence", "epsilon": 0.03, "epsilon_high": 0.04},
     ),
+    "luspo": (
+        PolicyGradient(GROUP_STD, ratio="sequence", clip=Clip(0.03, 0.04)),
+        {"loss_type": "luspo", "importance_sampling_level": "sequence", "epsilon": 0.03, "epsilon_high": 0.04},
+    ),
     "lite_ppo": (
         CLIPPED.with_(advantage=Advantage(std="batch", eps=1e-4), aggregate="token_mean"),
         {"loss_type": "dapo", "scale_rewards": "batch"},

@@ -195,6 +195,7 @@ def by_formula(name: str, batch: Rollouts, logp: Tensor, log_z: Tensor) -> float
             "rloo_clip": per_sequence * clipped([prod(w)], a),
             "cot_ro": per_sequence * a * new[-1],  # the reward comes with the last token
             "gspo": per_sequence * clipped([prod(w) ** (1 / length)], a, 3e-4, 4e-4),
+            "luspo": per_sequence * length * clipped([prod(w) ** (1 / length)], a, 2e-3, 2.5e-3),
             **dict.fromkeys(
                 ("reinforce", "rloo", "kl_rl", "remax", "ob_rl", "cot_ro_to_go"), per_sequence * a * sum(new)
             ),
@@ -203,7 +204,7 @@ def by_formula(name: str, batch: Rollouts, logp: Tensor, log_z: Tensor) -> float
     return total
 
 
-GROUPS = ("grpo", "dr_grpo", "dapo", "lite_ppo", "gspo", "self", "grpo_trl", "rloo_clip")
+GROUPS = ("grpo", "dr_grpo", "dapo", "lite_ppo", "gspo", "self", "grpo_trl", "rloo_clip", "luspo")
 ALONE = ("reinforce", "ob_rl", "cot_ro", "cot_ro_to_go")
 
 

@@ -5,8 +5,8 @@ import torch
 
 from toykit.exact import leaf_log_probs, likelihood_gradient, node_log_probs
 from toykit.policies import GPT, GPTConfig, TabularLM
-from toykit.rollouts import Given
-from toykit.tasks import FeatureTree, Operator
+from toykit.rollouts import Given, of_leaves
+from toykit.tasks import FeatureTree, Operator, TreeTask
 from toykit.training import TrainConfig, Trainer
 
 TASK = FeatureTree(n_prompts=4, n_actions=3, horizon=2, n_features=3, seed=0)
@@ -61,6 +61,18 @@ def test_it_serves_a_network_in_its_own_precision_and_in_pieces():
     losses = [trainer.step()["loss"] for _ in range(20)]
     assert losses[-1] < losses[0]
     assert trainer.rollouts()[0].old_logp.dtype == torch.float32
+
+
+def test_groups_of_leaves_are_batches_of_one_group():
+    task = TreeTask.of({(0,): 1.0, (1, 0): 0.25})
+    logp = torch.tensor([[-0.5, 0.0], [-1.0, -2.0]])
+    made = of_leaves(task, torch.tensor([[0, 1], [1, 1], [0, 0]]), logp)
+    assert made.rewards.tolist() == [[[1.0, 0.25]], [[0.25, 0.25]], [[1.0, 1.0]]]
+    assert made.lengths.tolist() == [[[1, 2]], [[2, 2]], [[1, 1]]]
+    assert made.completions[0, 0].tolist() == [[0, 0], [1, 0]]
+    assert made.old_logp[0, 0].tolist() == logp.tolist() and made.weights.unique().tolist() == [0.5]
+    with pytest.raises(ValueError, match="task must have one prompt, got 2"):
+        of_leaves(TreeTask(task.tree, torch.ones(2, 2)), torch.zeros(1, 2, dtype=torch.int64), logp)
 
 
 def test_bad_input_is_named():

@@ -15,11 +15,12 @@ def token_weights(kind: str, weights: Tensor, mask: Tensor, horizon: int | None 
 
     weights [..., B, G] sum to 1 over G, mask bool [..., B, G, T]; L is a completion's number of tokens:
 
-        token_sum      mean over prompts of the group's expectation of sum_t l_t
+        token_sum      mean over prompts of the group's expectation of sum_t l_t         LUSPO
         sequence_mean  the same of (1/L) sum_t l_t                                       GRPO, GSPO
         token_mean     sum of all l_t over the number of tokens                          DAPO, Lite PPO
         constant_norm  token_sum over the fixed `horizon`                                Dr. GRPO
 
+    A ratio of the whole sequence stands on every token, so that its token_sum is L times the sequence's own term.
     Being taken once over the whole batch they make a loss that is a plain sum, so cutting the batch changes nothing.
     Raises ValueError for an unknown kind, or constant_norm without a horizon.
     """

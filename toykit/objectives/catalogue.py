@@ -173,6 +173,10 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
         "arXiv 2510.03865 (phi and the weights of its penalties are not published)",
     ),
     "pacs": lambda: Method(PACS(), "arXiv 2509.02522, with the defaults of its released code"),
+    "luspo": lambda: Method(  # the sum over tokens of one ratio is the length times it
+        PolicyGradient(GROUP_STD, ratio="sequence", clip=Clip(2e-3, 2.5e-3), aggregate="token_sum"),
+        "arXiv 2602.05261, with the clip that TRL notes of its section 5.1",
+    ),
 }
 
 

@@ -95,6 +95,7 @@ _LINES: dict[str, _Line] = {
         "w (log(1 + e^psi) - [R > 1/2] psi), psi = d_i - mean of the other d_j, d = log pi(y) - old log pi(y), none of "
         "them held; w = G / (2 n) in a group of both labels with n of its own, 1 in others",
     ),
+    "luspo": _rl("-mean of T min(s A, clip(s, 0.998, 1.0025) A), s and A as in gspo"),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "

@@ -16,7 +16,8 @@ def ratio(kind: str, logp: Tensor, old_logp: Tensor, mask: Tensor, log_clip: flo
         sequence    exp of the mean of that log-ratio over the completion's tokens       GSPO (arXiv 2507.18071)
         importance  exp of its sum: the completion's true importance weight
 
-    The last two stand on every token of the completion, so that a mean over its tokens counts them once. `log_clip`
+    The last two stand on every token of the completion, so that a mean over its tokens counts them once, and a sum as
+    often as it has tokens (LUSPO, arXiv 2602.05261: "sequence" with the aggregation "token_sum"). `log_clip`
     bounds the ratio's logarithm, in nats, before the exponential can overflow; beyond it there is no gradient
     (StableReinforce, arXiv 2505.02835). Raises ValueError for another kind.
     """

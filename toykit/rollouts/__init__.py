@@ -2,7 +2,7 @@
 
 from toykit.rollouts.batch import Rollouts
 from toykit.rollouts.examples import Demonstrations, Examples, Labelled, Pairs, Steps
-from toykit.rollouts.given import Given
+from toykit.rollouts.given import Given, of_leaves
 from toykit.rollouts.logprobs import (
     chosen,
     leaf_logps,
@@ -35,6 +35,7 @@ __all__ = [
     "leaf_logps",
     "log_softmax",
     "node_logps",
+    "of_leaves",
     "outputs",
     "sample",
     "token_logps",

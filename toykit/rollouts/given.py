@@ -11,6 +11,7 @@ from toykit._checks import shape
 from toykit.policies.base import check_fits
 from toykit.rollouts.batch import Rollouts
 from toykit.rollouts.sampling import WHOLE, Share
+from toykit.tasks.bandit import TreeTask
 from toykit.tasks.base import Prompts, Task
 
 
@@ -73,3 +74,25 @@ class Given:
             weights=weights.to(zero),
             horizon=task.horizon,
         ).check()
+
+
+def of_leaves(task: TreeTask, leaves: Tensor, logp: Tensor) -> Rollouts:
+    """Groups of completions of a task's only prompt, as M batches [M, 1, G] of one group each.
+
+    `leaves` int64 [M, G] are their places in the task's tree, `logp` [L, T] the log-probabilities, nats, of all its
+    completions under the policy that made the groups. Raises ValueError for a task of several prompts.
+    """
+    (m, g), prompts = leaves.shape, task.prompts()
+    if len(prompts) != 1:
+        raise ValueError(f"task must have one prompt, got {len(prompts)}")
+    return Rollouts(
+        prompts=prompts.tokens.expand(m, 1, -1),
+        prompt_mask=prompts.mask.expand(m, 1, -1),
+        prompt_ids=prompts.ids.expand(m, 1),
+        completions=task.tree.tokens[leaves][:, None],
+        mask=task.tree.mask[leaves][:, None],
+        old_logp=logp[leaves][:, None],
+        rewards=task.rewards[0][leaves][:, None].to(logp),
+        weights=torch.full((m, 1, g), 1 / g, dtype=logp.dtype),
+        horizon=task.horizon,
+    ).check()

@@ -26,7 +26,7 @@ from toykit.lessons.l03_lite_ppo.dynamics import clip_higher, dual_clip, overlon
 from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, PolicyGradient, method
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated, Rollouts
+from toykit.rollouts import Enumerated, Rollouts, of_leaves
 from toykit.tasks import Bandit, TreeTask, tricks_tree
 
 ADVANTAGES = {
@@ -69,21 +69,8 @@ def groups(task: TreeTask, log_p: Tensor, size: int) -> tuple[Tensor, Tensor, Ro
 
     `log_p` [L, T] are the tokens' log-probabilities.
     """
-    tree = task.tree
     index, log_weight = enumerate_groups(log_p.sum(-1), size)
-    prompts, m = task.prompts(), len(index)
-    made = Rollouts(
-        prompts=prompts.tokens.expand(m, 1, -1),
-        prompt_mask=prompts.mask.expand(m, 1, -1),
-        prompt_ids=prompts.ids.expand(m, 1),
-        completions=tree.tokens[index][:, None],
-        mask=tree.mask[index][:, None],
-        old_logp=log_p[index][:, None],
-        rewards=task.rewards[0][index][:, None],
-        weights=torch.full((m, 1, size), 1 / size, dtype=log_p.dtype),
-        horizon=task.horizon,
-    )
-    return index, log_weight.exp(), made
+    return index, log_weight.exp(), of_leaves(task, index, log_p)
 
 
 def expected_step(objective: PolicyGradient, size: int, seed: int = 0) -> Tensor:
