@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from toykit.lessons.base import Experiment, Lesson
-from toykit.lessons.l17_luspo import exact, sampled
+from toykit.lessons.l17_luspo import exact, exercises, explorer, figures, sampled
 from toykit.lessons.l17_luspo.claims import CLAIMS
 from toykit.lessons.rungs import SEEDS
+
+__all__ = ["LESSON", "exercises", "explorer"]
 
 LESSON = Lesson(
     number="17",
@@ -22,4 +24,9 @@ LESSON = Lesson(
         "llm": Experiment(sampled.LUSPO.on_llm, SEEDS, recorded=True),
     },
     claims=CLAIMS,
+    figures={
+        "exact": {"flow": figures.flow_figure},
+        "gpt": {"training": figures.training_figure},
+        "llm": {"training": figures.training_figure},
+    },
 )

@@ -21,13 +21,13 @@ from toykit.lessons.base import Results
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import TabularLM
 from toykit.rollouts import Enumerated, of_leaves
-from toykit.tasks import TreeTask
+from toykit.tasks import FORBIDDEN, TreeTask
 from toykit.training import TrainConfig, Trainer
 
 RIGHT = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
 LENGTHS = torch.tensor([1.0, 4.0, 1.0, 4.0], dtype=torch.float64)
-ANSWERS = {(0,): 1.0, (1, 1, 1, 0): 1.0, (2,): 0.0, (3, 1, 1, 2): 0.0}  # short and long, right; short and long, wrong
-BRANCHING = {(0,): 1.0, (1, 1, 1, 0): 1.0, (1, 1, 1, 2): 0.0, (2,): 0.0}
+FOUR = TreeTask.of({(0,): 1.0, (1, 1, 1, 0): 1.0, (2,): 0.0, (3, 1, 1, 2): 0.0})  # short and long, right and wrong
+BRANCHING = TreeTask.of({(0,): 1.0, (1, 1, 1, 0): 1.0, (1, 1, 1, 2): 0.0, (2,): 0.0})
 MEAN = Advantage("group")
 LUSPO = PolicyGradient(MEAN, ratio="sequence")
 OBJECTIVES = {
@@ -176,15 +176,15 @@ def drift() -> Results:
     }
 
 
-def tree(seed: int) -> tuple[TreeTask, Tensor, Tensor]:
-    """The card's tree that branches, with its logits [4, 3] and those of a policy nearby."""
-    task, draw = TreeTask.of(BRANCHING), np.random.default_rng(seed)
+def nearby(seed: int) -> tuple[Tensor, Tensor]:
+    """Logits [4, 3] of the tree that branches, and of a policy nearby."""
+    draw = np.random.default_rng(seed)
     old, change = torch.zeros(2, 4, 3, dtype=torch.float64)
     for table, scale in ((old, 0.5), (change, 0.05)):
         for node in range(4):
-            there = task.tree.child[node] != -2
+            there = BRANCHING.tree.child[node] != FORBIDDEN
             table[node, there] = torch.tensor(scale * draw.normal(size=int(there.sum())))
-    return task, old, old + change
+    return old, old + change
 
 
 def group_steps(objective: PolicyGradient, task: TreeTask, old: Tensor, logits: Tensor, leaves: Tensor) -> Tensor:
@@ -202,7 +202,7 @@ def group_steps(objective: PolicyGradient, task: TreeTask, old: Tensor, logits: 
 
 def gradients(seed: int) -> Results:
     """C1: what the five objectives ascend, on the card's group and on all groups of four, at old and at new logits."""
-    task, old, new = tree(seed)
+    task, (old, new) = BRANCHING, nearby(seed)
     card = torch.tensor([[0, 2, 1, 1]])  # (0), (1 1 1 2) and twice (1 1 1 0)
     every = torch.cartesian_prod(*[torch.arange(4)] * 4)
 
@@ -218,14 +218,13 @@ def gradients(seed: int) -> Results:
         "LUSPO - REINFORCE": apart("LUSPO", "REINFORCE", old),
         "LUSPO - 4 Dr. GRPO": apart("LUSPO", "Dr. GRPO", old, times=task.horizon),
         "GRPO - GSPO, off policy": apart("GRPO", "GSPO", new),
-        "size": float(step("LUSPO", old, card).abs().max()),
     }
 
 
 def expected(seed: int) -> Results:
     """C2: the error of (1 - 1/G) grad J for LUSPO's step, a mean over all groups of two, three and four, and of
     (1 - 1/G) E[(r - p) / L grad log pi] for GSPO's and GRPO's; the cosine of both steps for the four answers."""
-    task, old, _ = tree(seed)
+    task, (old, _) = BRANCHING, nearby(seed)
     log_p, rewards = leaf_log_probs(task.tree, old), task.rewards[0]
     advantage = rewards - success_rate(log_p, rewards > 0.5)
     divided = policy_gradient(task.tree, old, advantage / task.tree.mask.sum(-1))
@@ -247,12 +246,11 @@ def inner_steps(lr: float = 0.04) -> Results:
     The first moves every log-probability by lr / 8, which takes the short ones' ratios, and theirs alone, out of the
     clip; the second then moves the long ones only.
     """
-    task = TreeTask.of(ANSWERS)
     found = {}
     for name, clip in (("no clip", None), ("clip", Clip(2e-3, 2.5e-3))):
-        policy = TabularLM.of(task)
+        policy = TabularLM.of(FOUR)
         config = TrainConfig(lr=lr, optimizer="sgd", epochs=2)
-        Trainer(policy, task, LUSPO.with_(clip=clip), Enumerated(), config).run(1, progress=False)
+        Trainer(policy, FOUR, LUSPO.with_(clip=clip), Enumerated(), config).run(1, progress=False)
         root = policy.table.detach()[0]
         found[name] = float(root[0] - root[1])
     return found | {"expected": -lr / 8}
@@ -279,7 +277,7 @@ def long_is_better(most: int = 2_000) -> Results:
 
 def branching(steps: int = 400) -> Results:
     """log pi(short)/pi(long) of two right completions, 1/4 each at first, where the long one's path branches."""
-    task = TreeTask.of(BRANCHING)
+    task = BRANCHING
     start = torch.zeros(4, 3, dtype=torch.float64)
     start[0, 1] = math.log(2)  # the two that begin alike share it
     rewards, lengths = task.rewards[0], task.tree.mask.sum(-1).double()
@@ -296,11 +294,11 @@ def branching(steps: int = 400) -> Results:
 
 def trainer_agrees(steps: int = 10) -> Results:
     """S1: the Trainer on enumerated answers, with tokens, takes the steps of the four answers' flow."""
-    task, errors = TreeTask.of(ANSWERS), {}
+    errors = {}
     for name, power in BY_TOKENS.items():
         ours = ascend(partial(velocity, power=power), torch.zeros(4, dtype=torch.float64), LR, [steps])[0]
-        policy = TabularLM.of(task)
+        policy = TabularLM.of(FOUR)
         config = TrainConfig(lr=LR, optimizer="sgd")
-        Trainer(policy, task, OBJECTIVES[name].with_(clip=Clip()), Enumerated(), config).run(steps, progress=False)
+        Trainer(policy, FOUR, OBJECTIVES[name].with_(clip=Clip()), Enumerated(), config).run(steps, progress=False)
         errors[name] = float((policy.table.detach()[0] - ours).abs().max())
     return errors
