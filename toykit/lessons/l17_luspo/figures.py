@@ -59,7 +59,7 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         how = LOOKS[arm]
         x, y = (np.mean(found[name], axis=0) for name in ("success", "length, right"))
         axes[2].plot(x, y, color=how.color, linestyle=how.linestyle, marker=how.marker)
-    axes[2].set(title="right completions", xlabel="success")
+    axes[2].set(title="right completions, on the way", xlabel="success")
     made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
     panel_labels(axes)
     return made

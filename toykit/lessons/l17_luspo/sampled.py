@@ -63,14 +63,14 @@ LUSPO = Comparison(
             TrainConfig(lr=1e-5, prompts=64, epochs=2, max_grad_norm=1.0, autocast=True),
             (0, 20, 40, 80, 120),
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.6),
+            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),
             TrainConfig(lr=1e-3, prompts=4, epochs=2, max_grad_norm=1.0),
-            (0, 1),
+            (0, 2),
             base=TINY,
-            pretrain=PretrainConfig(steps=10, batch=16, lr=1e-2),
+            pretrain=PretrainConfig(steps=60, batch=64, lr=1e-2),
         ),
     },
 )
