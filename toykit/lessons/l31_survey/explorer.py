@@ -36,6 +36,7 @@ RATIOS: dict[str, tuple[str, Clip | None]] = {
     "token 0.2, 0.28": ("token", Clip(0.2, 0.28)),
     "completion 0.2": ("importance", Clip()),
     "geometric 0.0003": ("sequence", Clip(3e-4, 4e-4)),
+    "geometric 0.002": ("sequence", Clip(2e-3, 2.5e-3)),
 }
 SUMS = {
     "sum": "token_sum",
