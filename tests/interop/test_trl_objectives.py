@@ -28,6 +28,7 @@ REFUSED = {
     "cot_ro_to_go": "rewards of single tokens$",
     "rapo": r"log-probabilities of the whole vocabulary \(OnPolicyForwardKL, EntropyBonus\) and terms beside .*$",
     "pacs": "whole groups where the loss is computed$",
+    "ace": r"advantages that are transformed \(Overconfidence\)$",
 }
 WHOLE = {name: (lambda name=name: method(name)) for name in CATALOGUE if name not in REFUSED}
 WHOLE["dapo, without its selection"] = lambda: replace(method("dapo"), selection=None)

@@ -110,6 +110,7 @@ REASONS = {
     "cot_ro_to_go": "rewards of single tokens",
     "rapo": "log-probabilities of the whole vocabulary (OnPolicyForwardKL, EntropyBonus)",
     "pacs": "whole groups where the loss is computed",
+    "ace": "advantages that are transformed (Overconfidence)",
 }
 
 

@@ -29,12 +29,14 @@ from toykit.diagnostics.perplexity import completion_perplexity, perplexity
 from toykit.diagnostics.stats import Interval, interval, paired_interval, rank_correlation, t_quantile
 from toykit.diagnostics.support import SupportTable, detectable, distinct_n, in_support, support_table
 from toykit.diagnostics.temperature import match_temperature
+from toykit.diagnostics.wrong_answers import WrongAnswers, wrong_answers
 
 __all__ = [
     "Distance",
     "Interval",
     "SampledBestOfN",
     "SupportTable",
+    "WrongAnswers",
     "accuracy_histogram",
     "answer_entropy",
     "answer_log_probs",
@@ -73,4 +75,5 @@ __all__ = [
     "support_table",
     "t_quantile",
     "token_entropy",
+    "wrong_answers",
 ]

@@ -14,6 +14,7 @@ from toykit.objectives.kl import KL, estimate
 from toykit.objectives.objective import Batch, Objective
 from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
 from toykit.objectives.offline_values import CQL, ILQL, decoding_logits, expectile
+from toykit.objectives.overconfidence import Overconfidence, log_ratio
 from toykit.objectives.pacs import PACS, LabelledGroups
 from toykit.objectives.penalties import EntropyBonus, Penalty
 from toykit.objectives.policy_gradient import PolicyGradient, Prepared, Signal, ValueLoss
@@ -59,6 +60,7 @@ __all__ = [
     "Objective",
     "OfflineMethod",
     "OnPolicyForwardKL",
+    "Overconfidence",
     "Penalty",
     "PolicyGradient",
     "Posterior",
@@ -82,6 +84,7 @@ __all__ = [
     "entry",
     "estimate",
     "expectile",
+    "log_ratio",
     "method",
     "offline_method",
     "process_score",

@@ -15,6 +15,7 @@ from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
 from toykit.objectives.objective import Objective
 from toykit.objectives.offline import OFFLINE
+from toykit.objectives.overconfidence import Overconfidence
 from toykit.objectives.pacs import PACS
 from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
@@ -176,6 +177,12 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
     "luspo": lambda: Method(  # the sum over tokens of one ratio is the length times it
         PolicyGradient(GROUP_STD, ratio="sequence", clip=Clip(2e-3, 2.5e-3), aggregate="token_sum"),
         "arXiv 2602.05261, with the clip that TRL notes of its section 5.1",
+    ),
+    "ace": lambda: Method(
+        PolicyGradient(
+            GROUP_STD, ratio="token", clip=Clip(), aggregate="sequence_mean", transforms=(Overconfidence(1.0),)
+        ),
+        "arXiv 2602.21420 (alpha is not confirmed)",
     ),
 }
 

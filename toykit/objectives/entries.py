@@ -96,6 +96,10 @@ _LINES: dict[str, _Line] = {
         "them held; w = G / (2 n) in a group of both labels with n of its own, 1 in others",
     ),
     "luspo": _rl("-mean of T min(s A, clip(s, 0.998, 1.0025) A), s and A as in gspo"),
+    "ace": _rl(
+        "-mean of (1/T) sum_t min(rho_t A, clip(rho_t, 0.8, 1.2) A), A as in grpo, for wrong completions times "
+        "1 + ln(1 + e^h), held"
+    ),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "
