@@ -25,7 +25,7 @@ class WrongAnswers:
 
 
 def wrong_answers(log_pi: Tensor, log_ref: Tensor, correct: Tensor) -> WrongAnswers:
-    """Figures of the wrong completions under log-probabilities `log_pi` and `log_ref` [..., L]; `correct` bool [..., L].
+    """Figures of wrong completions under log-probabilities `log_pi` and `log_ref` [..., L]; `correct` is bool [..., L].
 
     Source: ACE (arXiv 2602.21420), derived.
     """

@@ -25,7 +25,7 @@ RULES = {
     "ReLU": (Overconfidence(ALPHA, "relu"),),
     "uniform": (Overconfidence(UNIFORM, "uniform"),),
 }
-CLEAN = {"GRPO, never misled": "GRPO", "ACE, never misled": "ACE"}
+CLEAN = {"GRPO, never misled": "GRPO", "ACE, never misled": "ACE", "ACE 1, never misled": "ACE 1"}
 FAULTY_STEPS, FAULTY_SPEED = 20, 3.0  # steps under the faulty verifier, and their learning rate in units of the later
 MISLED = 0.3  # of the training prompts
 STOPS = (0, 10, 20, 40, 60, 80, 100, 125, 150)
@@ -79,13 +79,14 @@ def faulty_phase(base: nn.Module, setup: Setup, seed: int) -> nn.Module:
 
 
 def methods() -> dict[str, Method]:
-    """ACE as in the catalogue with another alpha, and with other factors in its place."""
+    """ACE with other factors in its place, and as it stands in the catalogue, with alpha = 1."""
     ace = method("ace")
-    return {name: replace(ace, objective=ace.objective.with_(transforms=rule)) for name, rule in RULES.items()}
+    made = {name: replace(ace, objective=ace.objective.with_(transforms=rule)) for name, rule in RULES.items()}
+    return made | {"ACE 1": ace}
 
 
 def arms() -> dict[str, Arm]:
-    """Each method after the faulty phase, which is the same for all and made once a seed; two of them without it."""
+    """Each method after the faulty phase, which is the same for all and made once a seed; some without it."""
     made: dict[int, nn.Module] = {}
 
     def afterwards(base: nn.Module, setup: Setup, seed: int, given: Method) -> Trainer:
