@@ -51,10 +51,10 @@ def step_figure(alpha: float = 2.0, mass: float = 0.8, kind: str = "softplus") -
         ax.legend(loc=place)
     how = looks["rule"]
     curve.plot(RATIOS, rule(alpha, kind)(RATIOS), color=how.color, linestyle=how.linestyle)
-    for name, i, offset in (("spurious", 1, (0, 8)), ("others", 2, (8, -10))):
+    for name, i, offset in (("spurious", 1, (-6, 5)), ("others", 2, (8, -10))):
         x, height = found["c"][i].item(), found["factor"][i].item()
         curve.plot([x], [height], marker="o", color=how.color, markersize=7)
-        align = "center" if name == "spurious" else "left"
+        align = "right" if name == "spurious" else "left"
         curve.annotate(name, (x, height), offset, textcoords="offset points", ha=align, fontsize=8)
     curve.set(title="factor of wrong answers", xlabel="c, nats", ylim=(-0.4, 13), xlim=(-3, 3.5))
     return made

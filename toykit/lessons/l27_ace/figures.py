@@ -71,16 +71,18 @@ def _draw_lead(ax: Axes, results: Results, arm: str, label: str, where: str) -> 
 def training_figure(results: Results, live: Results | None = None) -> Figure:
     """The spurious answers and pass@16 after the faulty verifier, and pass@64 without it; `live` as crosses."""
     made, axes = figure(3, height=3.3, width=9.6)
+    labels = {"GRPO": "GRPO", **RULES, "ACE 1": "ACE, α = 1"}
     for name in ("GRPO", *RULES):
         for ax, of in zip(axes, ("spurious", "train pass@16"), strict=False):
-            draw_runs(ax, results, name, of, LOOKS[name], live)
-    for name in ("GRPO", "ACE"):
-        draw_runs(axes[2], results, f"{name}, never misled", "train pass@64", LOOKS[name], live, label=name)
+            draw_runs(ax, results, name, of, LOOKS[name], live, label=labels[name])
+    for name in ("GRPO", "ACE", "ACE 1"):
+        draw_runs(axes[2], results, f"{name}, never misled", "train pass@64", LOOKS[name], live, label=labels[name])
     axes[0].set(title="misled: the spurious answer", ylabel="probability")
     axes[1].set(title="misled: pass@16")
     axes[2].set(title="never misled: pass@64")
     for ax in axes:
         ax.set(xlabel="training steps")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    shown = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    made.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5, fontsize=8)
     panel_labels(axes)
     return made
