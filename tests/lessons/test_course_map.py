@@ -31,7 +31,6 @@ def test_parts_and_needs_must_exist():
     with pytest.raises(
         ValueError, match="part must be one of foundations, methods, control, got 'nowhere' of lesson 01"
     ):
-    with pytest.raises(ValueError, match="part must be one of foundations, methods, control, got 'nowhere' of lesson 01"):
         course_map([replace(load("01"), part="nowhere")])
     with pytest.raises(ValueError, match=r"needs must be lessons, got \['77'\] of lesson 01"):
         course_map([replace(load("01"), needs=("77",))])

@@ -8,7 +8,6 @@ from matplotlib.figure import Figure
 
 from toykit.lessons import claims, judge, load, recorded, run
 from toykit.lessons.l17_luspo import exact, explorer, sampled
-from toykit.lessons.rungs import start
 from toykit.objectives import Clip, method
 from toykit.plots.images import pixels
 from toykit.rollouts import Sampled
@@ -116,18 +115,6 @@ def test_the_base_is_right_more_often_than_not_and_less_often_after_many_recheck
     assert p.mean().item() == pytest.approx(0.57, abs=0.01)
     rates = [p[made.lengths == n].mean().item() for n in (7, 19)]
     assert rates == pytest.approx([0.78, 0.67], abs=0.01)
-
-
-def test_a_length_is_measured_by_hand():
-    """One prompt of the test split, and the same completions drawn again."""
-    base = load_policy("chain_sum_400")
-    trainer = start(base, sampled.LUSPO.gpt, 0, sampled.methods()["LUSPO"])
-    found = sampled.measure(trainer, 5, group_size=2)
-    asked = trainer.task.prompts("test")[slice(0, sampled.MEASURED)]
-    made = Sampled(2)(base, trainer.task, asked, torch.Generator().manual_seed(5))
-    right = [n for n, ok in zip(made.lengths.flatten().tolist(), made.correct.flatten().tolist(), strict=True) if ok]
-    assert found["length, right"] == pytest.approx(sum(right) / len(right))
-    assert found["success"] == pytest.approx(len(right) / made.rewards.numel())
 
 
 def test_the_record_of_the_gpt_rung_has_these_claims():

@@ -119,10 +119,14 @@ def units(measured: float, printed: str) -> float:
     return abs(measured - float(printed)) / 10.0**exponent
 
 
+def worst_units(measured: Sequence[float], there: Sequence[str]) -> float:
+    """How far the farthest of some numbers is from its printed one, in units of its last digit."""
+    return max(units(m, t) for m, t in zip(measured, there, strict=True))
+
+
 def printed(measured: Sequence[float], there: Sequence[str]) -> Evidence:
     """Evidence of a theorem: every number rounds to the printed one."""
-    worst = max(units(m, t) for m, t in zip(measured, there, strict=True))
-    return Evidence(worst <= 0.501, list(measured), [float(t) for t in there], tolerance=0.501)
+    return Evidence(worst_units(measured, there) <= 0.501, list(measured), [float(t) for t in there], tolerance=0.501)
 
 
 def at_most(measured: float, tolerance: float) -> Evidence:

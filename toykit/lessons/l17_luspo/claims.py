@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, effect, units
+from toykit.lessons.base import Claim, Evidence, Results, at_most, effect, printed, sampled_claims, units
 from toykit.lessons.compare import falls, last, leads, rises
 
 # The card's numbers, as it prints them.
@@ -14,12 +14,6 @@ CARD = {
     "GSPO": ("0.9835", "1.125565", "3.216562", "3.130790", "-1.040021"),
 }
 ROWS = ("accuracy", "right", "wrong", "log-ratio, right", "log-ratio, wrong")
-
-
-def printed(measured: list[float], there: tuple[str, ...]) -> Evidence:
-    """Numbers that round to the card's, the worst in units of its last digit."""
-    worst = max(units(a, b) for a, b in zip(measured, there, strict=True))
-    return Evidence(worst <= 0.501, measured, [float(x) for x in there], tolerance=0.501)
 
 
 def c1(results: Results, names: tuple[str, ...]) -> Evidence:
@@ -146,8 +140,8 @@ def longer(results: Results) -> Evidence:
     return effect([a / b for a, b in pairs], above=1.1)
 
 
-def sampled(rung: str, letter: str) -> tuple[Claim, ...]:
-    """The claims of a rung that samples; their directions are the card's or were set down before the first run."""
+def sampled() -> tuple[Claim, ...]:
+    """The claims of the rungs that sample; their directions are the card's or were set down before the first run."""
     right, wrong = "length, right", "length, wrong"
     rows: list[tuple[str, Callable[[Results], Evidence]]] = [
         (
@@ -167,11 +161,10 @@ def sampled(rung: str, letter: str) -> tuple[Claim, ...]:
             partial(leads, method="LUSPO", other="GSPO", figure="success", above=-0.02),
         ),
     ]
-    return tuple(Claim(f"{letter}{i}", text, "effect", rung, check) for i, (text, check) in enumerate(rows, start=1))
+    return sampled_claims(rows)
 
 
 CLAIMS = (
     *(Claim(name, text, "theorem", "exact", check) for name, text, check in EXACT),
-    *sampled("gpt", "G"),
-    *sampled("llm", "L"),
+    *sampled(),
 )

@@ -13,6 +13,7 @@ from toykit.exact import (
     ascend,
     group_expectation,
     leaf_log_probs,
+    mean_score,
     node_log_probs,
     policy_gradient,
     success_rate,
@@ -64,12 +65,7 @@ def velocity(logits: Tensor, power: Tensor | float, lengths: Tensor = LENGTHS, w
     """
     pi = logits.softmax(-1)
     p = (pi * RIGHT).sum(-1, keepdim=True)
-    return centred(pi, torch.where(RIGHT > 0, 1 - p, -wrong * p) / lengths**power)
-
-
-def centred(pi: Tensor, values: Tensor) -> Tensor:
-    """pi (f - E f): the gradient of E f, f held, in the logits of a law pi [..., n]."""
-    return pi * (values - (pi * values).sum(-1, keepdim=True))
+    return mean_score(pi, torch.where(RIGHT > 0, 1 - p, -wrong * p) / lengths**power)
 
 
 def mean_length(pi: Tensor, among: Tensor | float = 1.0, lengths: Tensor = LENGTHS) -> Tensor:
@@ -79,7 +75,7 @@ def mean_length(pi: Tensor, among: Tensor | float = 1.0, lengths: Tensor = LENGT
 
 def growth(logits: Tensor, step: Tensor, lengths: Tensor = LENGTHS) -> Tensor:
     """dE[length]/dt [...] along a step in the logits [..., 4]."""
-    return (centred(logits.softmax(-1), lengths) * step).sum(-1)
+    return (mean_score(logits.softmax(-1), lengths) * step).sum(-1)
 
 
 def table() -> Results:
@@ -121,7 +117,7 @@ def pairs(problems: int = 200, answers: int = 8, seed: int = 0) -> Results:
     pi = logits.softmax(-1)
     advantage = rewards - (pi * rewards).sum(-1, keepdim=True)
     expected = (pi * advantage)[:, 0] * (1 / lengths[:, 0] - 1 / lengths[:, 1])
-    step = {name: centred(pi, advantage / lengths**power) for name, power in BY_TOKENS.items()}
+    step = {name: mean_score(pi, advantage / lengths**power) for name, power in BY_TOKENS.items()}
     speed = {name: g[:, 0] - g[:, 1] for name, g in step.items()}
     exercise = velocity(torch.zeros(4, dtype=torch.float64), 1.0)
     return {
@@ -263,7 +259,7 @@ def long_is_better(most: int = 2_000) -> Results:
 
     def gradient(logits: Tensor) -> Tensor:
         pi = logits.softmax(-1)
-        return centred(pi, (rates - (pi * rates).sum(-1, keepdim=True)) / lengths**power)
+        return mean_score(pi, (rates - (pi * rates).sum(-1, keepdim=True)) / lengths**power)
 
     start = torch.tensor([0.8, 0.2], dtype=torch.float64).log().expand(2, -1)
     path = ascend(gradient, start, 1.0, range(most + 1)).softmax(-1)[..., 1]

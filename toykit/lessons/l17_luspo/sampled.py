@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 
-import torch
 from torch import nn
 
-from toykit.lessons.compare import Figures, Measure
+from toykit.lessons.compare import Measure
+from toykit.lessons.held_out import held_out, summary
 from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
 from toykit.objectives import Clip, Method, method
-from toykit.policies import device_of
-from toykit.rollouts import Sampled
 from toykit.tasks import ChainSum
-from toykit.training import PretrainConfig, TrainConfig, Trainer
+from toykit.training import PretrainConfig, TrainConfig
 
 CLIP = Clip(0.03, 0.04)  # completions of 8 tokens: the log of a mean ratio spreads like 1 / sqrt(length)
-MEASURED = 256  # held-out prompts, with a group each
 STOPS = (0, 5, 10, 20, 30, 40)
 
 
@@ -25,27 +21,15 @@ def methods() -> dict[str, Method]:
     """LUSPO, GSPO with the same clip, and GRPO with the usual one of its tokens' ratios; none has a KL penalty."""
     grpo, gspo, luspo = (method(name) for name in ("grpo", "gspo", "luspo"))
     return {
-        "GRPO": replace(grpo, objective=grpo.objective.with_(kl=None)),
-        "GSPO": replace(gspo, objective=gspo.objective.with_(clip=CLIP)),
-        "LUSPO": replace(luspo, objective=luspo.objective.with_(clip=CLIP)),
+        "GRPO": replace(grpo, objective=grpo.pieces.with_(kl=None)),
+        "GSPO": replace(gspo, objective=gspo.pieces.with_(clip=CLIP)),
+        "LUSPO": replace(luspo, objective=luspo.pieces.with_(clip=CLIP)),
     }
 
 
-@torch.no_grad()
-def measure(trainer: Trainer, seed: int, group_size: int) -> Figures:
-    """Success and mean length of held-out groups, of all, right and wrong completions (0 where there are none)."""
-    task, policy = trainer.task, trainer.policy
-    asked = task.prompts("test").to(device_of(policy))[slice(0, MEASURED)]
-    generator = torch.Generator(asked.tokens.device).manual_seed(seed)
-    made = Sampled(group_size)(policy, task, asked, generator)
-    kinds = {"length": torch.ones_like(made.correct), "length, right": made.correct, "length, wrong": ~made.correct}
-    lengths = made.lengths.double()
-    means = {name: float((lengths * kind).sum() / kind.sum().clamp(min=1)) for name, kind in kinds.items()}
-    return {"success": float(made.correct.double().mean())} | means
-
-
 def measuring(base: nn.Module, setup: Setup) -> Measure:
-    return partial(measure, group_size=setup.group_size)
+    """Success and lengths of held-out groups."""
+    return lambda trainer, seed: summary(held_out(trainer, seed, setup.group_size))
 
 
 LUSPO = Comparison(

@@ -8,7 +8,17 @@ from itertools import pairwise
 
 import numpy as np
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, below, difference, effect, units
+from toykit.lessons.base import (
+    Claim,
+    Evidence,
+    Results,
+    at_most,
+    below,
+    difference,
+    effect,
+    sampled_claims,
+    worst_units,
+)
 from toykit.lessons.compare import leads, trails
 from toykit.lessons.l27_ace.exact import KS, LEVELS
 
@@ -69,15 +79,10 @@ def tenth(results: Results, name: str) -> tuple[float, float]:
     return results["spurious"]["share"][name][place], results["spurious"]["entropy"][name][place]
 
 
-def printed(measured: Sequence[float], there: Sequence[str]) -> float:
-    """The greatest distance from printed numbers, in units of their last digit."""
-    return max(units(m, t) for m, t in zip(measured, there, strict=True))
-
-
 def c3a(results: Results) -> Evidence:
     """The card's ten numbers of steps, and its eight numbers at a success of 0.1."""
     steps = {name: results["spurious"]["steps"][name] for name in CARD_STEPS}
-    worst = max(printed(tenth(results, name), there) for name, there in CARD_AT_A_TENTH.items())
+    worst = max(worst_units(tenth(results, name), there) for name, there in CARD_AT_A_TENTH.items())
     return Evidence(steps == CARD_STEPS and worst <= 0.501, steps, CARD_STEPS, tolerance=0.501)
 
 
@@ -108,7 +113,7 @@ def ahead(results: Results, k: int, other: str = "GRPO", arm: str = "ACE", where
 def c4a(results: Results) -> Evidence:
     """The card's 21 numbers, and by how much the mean of ACE leads where it must."""
     tables = [
-        printed([mean(at(results, arm, k, where)) for k in (1, 8, 32)], there)
+        worst_units([mean(at(results, arm, k, where)) for k in (1, 8, 32)], there)
         for where, rows in CARD_PASS.items()
         for arm, there in rows.items()
     ]
@@ -125,7 +130,8 @@ def c4d(results: Results) -> Evidence:
 
 def c4f(results: Results) -> Evidence:
     worst = max(
-        printed([mean(at(results, arm, k, "control")) for k in (1, 256)], there) for arm, there in CARD_CONTROL.items()
+        worst_units([mean(at(results, arm, k, "control")) for k in (1, 256)], there)
+        for arm, there in CARD_CONTROL.items()
     )
     return Evidence(worst <= 0.501, {"units of the last digit": worst}, "<= 0.5", tolerance=0.501)
 
@@ -219,8 +225,8 @@ def as_far(results: Results, arm: str, other: str, figure: str) -> Evidence:
     return effect(found, above=0.0)
 
 
-def sampled(rung: str, letter: str) -> tuple[Claim, ...]:
-    """The claims of a rung that samples; their directions are the card's or were set down before the first run, those
+def sampled() -> tuple[Claim, ...]:
+    """The claims of the rungs that sample; their directions are the card's or were set down before the first run, those
     of the last two after the ones before them were seen."""
     ace = partial(leads, method="ACE", other="GRPO")
     less = partial(trails, method="ACE", other="GRPO")
@@ -248,11 +254,10 @@ def sampled(rung: str, letter: str) -> tuple[Claim, ...]:
             partial(as_far, arm="ACE, never misled", other=CLEAN, figure="train pass@64"),
         ),
     ]
-    return tuple(Claim(f"{letter}{i}", text, "effect", rung, check) for i, (text, check) in enumerate(rows, start=1))
+    return sampled_claims(rows)
 
 
 CLAIMS = (
     *(Claim(name, text, kind, "exact", check) for name, kind, text, check in EXACT),
-    *sampled("gpt", "G"),
-    *sampled("llm", "L"),
+    *sampled(),
 )

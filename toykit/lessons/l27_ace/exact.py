@@ -14,11 +14,11 @@ from toykit.diagnostics import exact_pass_at_k, wrong_answers
 from toykit.exact import ascend, group_values, leaf_log_probs, policy_gradient, shared, success_rate
 from toykit.lessons.base import Results
 from toykit.lessons.l02_reasoning_boundary.exact import Worlds
+from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, Overconfidence, method
 from toykit.policies import TabularLM
 from toykit.rollouts import Enumerated
 from toykit.tasks import Bandit, FeatureBandit, Tree, sft_base
-from toykit.training import TrainConfig, Trainer
 
 Rule = Callable[[Tensor], Tensor]  # what a wrong completion's advantage is multiplied by, of c
 
@@ -229,15 +229,14 @@ def trainer_agrees(steps: int = 10) -> Results:
     """S1: the Trainer on enumerated answers, with the catalogue's ACE, takes the steps of the flow of large groups."""
     log_pi, log_ref = winner()
     task = Bandit(F.one_hot(torch.tensor(0), 10).double())
-    whole = method("ace").objective.with_(advantage=Advantage("group", "group", eps=0.0))
+    whole = method("ace").pieces.with_(advantage=Advantage("group", "group", eps=0.0))
     reference, errors = TabularLM.of(task, logits=log_ref[None]), {}
     for kind in ("softplus", "relu", "uniform"):
         policy = TabularLM.of(task, logits=log_pi[None])
         objective = whole.with_(transforms=(Overconfidence(1.0, kind),))
-        config = TrainConfig(lr=0.5, optimizer="sgd")
-        Trainer(policy, task, objective, Enumerated(), config, reference=reference).run(steps, progress=False)
+        table = trained_table(policy, task, objective, 0.5, steps, reference=reference)
         ours = path([rule(1.0, kind)], [steps], group=math.inf)[0]
-        errors[kind] = _most(policy.table.detach().log_softmax(-1) - ours)
+        errors[kind] = _most(table.log_softmax(-1) - ours)
     given = Enumerated()(TabularLM.of(task, logits=log_pi[None]), task, task.prompts()).with_(
         ref_logp=log_ref[None, :, None]
     )
