@@ -68,6 +68,9 @@ class Tricks:
                 "ref_vocab_logp": at(self.vocab_logp(reference)),
                 "values": at(VALUES[:, tree.nodes]) * mask,
                 "greedy_rewards": GREEDY[: shape[-1], None].expand(index.shape),
+                "external": (index == FROM_ELSEWHERE)[..., None] & mask,
+                "expert_logp": at(self.logp(behaviour)[:, EXPERT, None].expand(-1, tree.n_leaves, -1) + OFF),
+                "expert_mask": tree.mask[EXPERT].expand_as(mask),
             },
         ).check()
 
@@ -110,6 +113,8 @@ class Tricks:
         return objective.loss(logp, prepared, vocab, batch.extras["values"] + 0.3)[0]
 
 
+FROM_ELSEWHERE, EXPERT = 2, 3  # the completions that count as another policy's, and as the expert's
+OFF = 0.05  # between the level and the expert's own, where a gate has no derivative
 GREEDY = torch.tensor([0.3, 0.8], dtype=torch.float64)  # rewards of greedy completions [B]
 VALUES = torch.tensor([[0.4, 0.3, 0.6], [0.5, 0.7, 0.2]], dtype=torch.float64)  # a critic's [B, nodes]
 

@@ -87,7 +87,15 @@ def test_an_offline_method_has_the_data_that_it_learns_from(name, kind):
         assert labels == ([0.0, 1.0] if name == "kto" else [0.0, 0.5, 1.0])
 
 
-@pytest.mark.parametrize("name", ["rloo", "dpo"])
+@pytest.mark.parametrize("name", ["rl_plus", "calibrl"])
+def test_a_method_with_solutions_has_the_first_right_completion_of_each_prompt(name):
+    made = runs.trainer(name, LADDER, "exact", 0.5, seed=0)
+    first = LADDER.task.tree.tokens[LADDER.right[0].nonzero()[0]]
+    assert torch.equal(made.strategy.solutions.completions[0], first)
+    assert made.rollouts()[0].group_size == runs.GROUP
+
+
+@pytest.mark.parametrize("name", ["rloo", "dpo", "luffy"])
 def test_a_run_is_that_of_its_seed(name):
     first, again, other = (runs.run(name, LADDER, "exact", 0.5, seed, steps=3) for seed in (1, 1, 2))
     assert first == again != other

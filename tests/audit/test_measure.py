@@ -1,11 +1,14 @@
 """The measuring device: expected updates by enumeration against closed forms, autograd and numbers by hand."""
 
+from itertools import product
+
 import pytest
 import torch
 
 from toykit.audit import PROBLEMS, Failure, Objective, Probe, all_groups, as_objective, problem
 from toykit.audit.noise import properties as noise
 from toykit.exact import leaf_log_probs, node_log_probs, policy_gradient
+from toykit.objectives import Advantage, PolicyGradient, Probability
 
 
 def rloo(logp, rewards, mask):
@@ -55,6 +58,21 @@ def test_the_update_is_that_of_autograd_through_the_logits():
         total = total + weight * rloo(table[0, index], p.rewards[0, index], p.mask[index])
     (wanted,) = torch.autograd.grad(-total, logits)
     torch.testing.assert_close(Probe(as_objective(rloo)).on("lengths@2").gradient, wanted, rtol=1e-9, atol=1e-12)
+
+
+def test_a_solution_from_elsewhere_is_one_more_row_of_every_group():
+    """The expected update of p A on the solution and A log p on two sampled rows, by autograd through the logits."""
+    p = problem("ladder@2")
+    assert p.solution.tolist() == [0]  # of three right completions the one with probability 0.02
+    objective = PolicyGradient(Advantage(mean="group"), external=Probability())
+    logits = p.logits.clone().requires_grad_()
+    logp, law, total = logits.log_softmax(-1)[0, 0], p.behaviour_law[0], 0.0
+    for i, j in product(range(5), repeat=2):
+        r = p.rewards[0, [i, j, 0]]
+        a = r - r.mean()
+        total = total + law[i] * law[j] * (a[0] * logp[i] + a[1] * logp[j] + a[2] * logp[0].exp()) / 3
+    (wanted,) = torch.autograd.grad(total, logits)
+    torch.testing.assert_close(Probe(as_objective(objective)).on("ladder@2").gradient, wanted, rtol=1e-9, atol=1e-14)
 
 
 def test_variance_by_hand():

@@ -11,7 +11,7 @@ from toykit.cli.build import build, kind_of
 from toykit.cli.train import TrainSettings
 from toykit.objectives import Posterior
 from toykit.policies import GPT, GPTConfig, TabularLM
-from toykit.rollouts import Enumerated, Sampled
+from toykit.rollouts import Enumerated, ExpertLevel, Mixed, Sampled
 from toykit.tasks import ChainSum, make
 from toykit.tasks.tokenizer import tokenizer_of
 from toykit.training import Reference, TrainConfig, save_policy
@@ -80,6 +80,22 @@ def test_enumerations_cut_nothing_and_only_a_gpt_is_compiled():
         ValueError, match="compile must be False for a TabularLM, only a GPT or a transformers model is"
     ):
         built(compile=True)
+
+
+def test_a_method_with_solutions_has_one_right_answer_of_the_task_for_each_prompt():
+    mixed = built(objective="rl_plus", policy="gpt", group_size=5, temperature=0.7, **CHAIN).trainer
+    assert isinstance(mixed.strategy, Mixed) and mixed.strategy.solutions.counts.tolist() == [1] * 20
+    assert (mixed.strategy.group_size, mixed.strategy.temperature, mixed.reader.temperature) == (5, 0.7, 0.7)
+    made = mixed.rollouts()[0]
+    assert made.rewards[:, 4].tolist() == [1] * 20 and made.extras["external"].any(-1).sum(-1).tolist() == [1] * 20
+    whole = built(objective="luffy", group_size=4, enumerate=True).trainer.strategy
+    assert isinstance(whole, Mixed) and whole.enumerated and whole.group_size == 4
+    level = built(objective="calibrl", policy="gpt", group_size=5, top_k=3, **CHAIN).trainer.strategy
+    assert isinstance(level, ExpertLevel) and level.strategy == Sampled(5, top_k=3)
+    with pytest.raises(ValueError, match="top_k, top_p, min_p and allowed must be None where solutions are rows"):
+        built(objective="rl_plus", policy="gpt", top_k=3, **CHAIN)
+    with pytest.raises(ValueError, match="tree is too large to enumerate"):
+        built(objective="rl_plus", policy="gpt", task="letters")
 
 
 def test_the_defaults_are_the_librarys():

@@ -29,6 +29,9 @@ REFUSED = {
     "rapo": r"log-probabilities of the whole vocabulary \(OnPolicyForwardKL, EntropyBonus\) and terms beside .*$",
     "pacs": "whole groups where the loss is computed$",
     "ace": r"advantages that are transformed \(Overconfidence\)$",
+    "rl_plus": r".* transformed \(Exploring\) and a weight of tokens .* \(MIS\) and solutions .*\['external'\]\)$",
+    "luffy": r".* a weight of tokens that another policy wrote \(Reshaped\) and solutions .*\['external'\]\)$",
+    "calibrl": r"terms beside the surrogate .* and solutions from elsewhere \(extras\['expert_logp'\]\)$",
 }
 WHOLE = {name: (lambda name=name: method(name)) for name in CATALOGUE if name not in REFUSED}
 WHOLE["dapo, without its selection"] = lambda: replace(method("dapo"), selection=None)

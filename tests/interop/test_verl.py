@@ -111,6 +111,9 @@ REASONS = {
     "rapo": "log-probabilities of the whole vocabulary (OnPolicyForwardKL, EntropyBonus)",
     "pacs": "whole groups where the loss is computed",
     "ace": "advantages that are transformed (Overconfidence)",
+    "rl_plus": "a weight of tokens that another policy wrote (MIS) and solutions from elsewhere",
+    "luffy": "a weight of tokens that another policy wrote (Reshaped) and solutions from elsewhere",
+    "calibrl": "solutions from elsewhere (extras['expert_logp'])",
 }
 
 

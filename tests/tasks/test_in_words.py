@@ -73,3 +73,15 @@ def test_a_task_that_ends_with_a_stop_token_needs_one():
         for_tokenizer(CHAIN, endless)
     task = for_tokenizer(Operator(), endless)
     assert isinstance(task, InWords) and task.vocab.stop == ()
+
+
+def test_right_answers_in_words_are_right():
+    for own in (CHAIN, Operator(), Arithmetic(n_problems=8)):
+        task = InWords(own, vocab())
+        ids = task.prompts().ids[:4]
+        for i, rows in zip(ids, task.solutions(ids), strict=True):
+            for row in rows:
+                tokens = torch.tensor([[row]])
+                assert len(row) <= task.horizon
+                assert task.score(i[None], tokens, torch.ones_like(tokens, dtype=torch.bool)).tolist() == [[1.0]]
+    assert InWords(Letters(), vocab()).solutions(torch.tensor([0])) == [[]]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from toykit.policies import GPT, GPTConfig, TabularLM, lora
 from toykit.policies.qwen3 import qwen3
 from toykit.rewards import Shaping, every_pair, labelled
-from toykit.rollouts import Enumerated, Rollouts, Sampled, chunks
+from toykit.rollouts import Enumerated, ExpertLevel, Mixed, Rollouts, Sampled, Solutions, chunks
 from toykit.selection import Selection
 from toykit.tasks.bandit import random_bandit
 from toykit.tasks.chain_sum import ChainSum
@@ -39,6 +39,9 @@ from toykit.training import (
 
 CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=6)
 UNEVEN = ChainSum(n_digits=(2, 3), n_train=15, n_test=5, horizon=6)
+SOME = Solutions.from_lists(
+    {i: rows if i % 3 else [] for i, rows in enumerate(CHAIN.solutions(CHAIN.prompts().ids))}, CHAIN
+)
 BANDIT = random_bandit(n_prompts=6, n_arms=5)
 STEPS, HALF = 5, 3
 SHARDING = ("ddp", "fsdp")
@@ -99,9 +102,10 @@ def three(policy: nn.Module, task: Any, prompts: Any) -> Any:
 
 def on_chain(policy: Callable[[], nn.Module], objective: str, processes: Processes | None, **options: Any) -> Trainer:
     task, selection = options.pop("task", CHAIN), options.pop("selection", None)
+    strategy = options.pop("strategy", Sampled(4))
     config = TrainConfig(**{"prompts": 4, "lr": 0.01} | options)
     return Trainer(
-        policy(), task, objective, Sampled(4), config, selection, Shaping({"small": (1.0, small)}), processes=processes
+        policy(), task, objective, strategy, config, selection, Shaping({"small": (1.0, small)}), processes=processes
     )
 
 
@@ -139,6 +143,12 @@ CASES: dict[str, Make] = {
     "remax": lambda p: on_bandit("remax", Sampled(3), p),
     "pacs, groups that cannot be divided, pieces": lambda p: on_bandit(
         "pacs", Sampled(3), p, epochs=2, minibatch=3, micro_size=4
+    ),
+    "rows from elsewhere, some of several and some of none": lambda p: on_chain(
+        gpt, "rl_plus", p, strategy=Mixed(SOME, 4), micro_size=3, epochs=2, minibatch=2
+    ),
+    "an expert's level, prompts that cannot be divided": lambda p: on_chain(
+        qwen, "calibrl", p, strategy=ExpertLevel(SOME, Sampled(4)), selection=Selection(three)
     ),
     "compiled": compiled,
     "adapters": lambda p: on_chain(adapted, "grpo", p),

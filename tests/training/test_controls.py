@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toykit.objectives import CATALOGUE, GAE, EntropyBonus, ForwardKL, Method, PolicyGradient, ValueLoss, method
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated, Sampled
+from toykit.rollouts import Enumerated, Mixed, Sampled, Solutions, supplying
 from toykit.tasks.bandit import Bandit, TreeTask, tricks_tree
 from toykit.training import TrainConfig, Trainer
 
@@ -33,12 +33,13 @@ def arms() -> tuple[Tensor, Tensor]:
     return rewards, torch.randn(N, 1, ARMS, generator=generator, dtype=torch.float64)
 
 
-def improvement(task: Bandit, name: str | Method) -> tuple[float, float]:
+def improvement(task: Bandit, given: Method) -> tuple[float, float]:
     """(mean change of the true expected reward, its standard error) over the runs."""
     rewards, logits = arms()
     policy = TabularLM.of(task, logits=logits)
     reference = TabularLM.of(task, logits=logits + 0.3)  # with the same probabilities
-    trainer = Trainer(policy, task, name, Sampled(8), TrainConfig(lr=0.08), reference=reference)
+    strategy = supplying(given.data, Sampled(8), Solutions.of(Bandit(rewards)))
+    trainer = Trainer(policy, task, given, strategy, TrainConfig(lr=0.08), reference=reference)
     before = (policy.table.softmax(-1) * rewards).sum(-1)
     for _ in range(20):
         trainer.step()
@@ -49,10 +50,10 @@ def improvement(task: Bandit, name: str | Method) -> tuple[float, float]:
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_random_reward_does_not_improve_a_clean_task_and_the_true_one_does(name):
     rewards, _ = arms()
-    mean, error = improvement(Noisy(rewards), name)
+    mean, error = improvement(Noisy(rewards), method(name))
     assert error > 0.003 and abs(mean) < 4 * error  # the policy moves, but nowhere
     unstopped = replace(method(name), selection=None)  # SELF's filter stops as soon as the greedy answer is right
-    mean, error = improvement(Bandit(rewards), unstopped if name == "self" else name)
+    mean, error = improvement(Bandit(rewards), unstopped if name == "self" else method(name))
     assert mean > 10 * error
 
 
@@ -119,7 +120,8 @@ def test_a_constant_reward_leaves_every_method_where_it_is_in_expectation(name):
     if isinstance(objective, PolicyGradient):
         left = tuple(term for term in objective.penalties if not isinstance(term, EntropyBonus))  # it pushes by itself
         objective = objective.with_(penalties=left)
-    trainer = Trainer(policy, task, objective, Enumerated(), TrainConfig(lr=0.5, optimizer="sgd"))
+    strategy = supplying(method(name).data, Enumerated(), Solutions.of(task))
+    trainer = Trainer(policy, task, objective, strategy, TrainConfig(lr=0.5, optimizer="sgd"))
     for _ in range(4):
         trainer.step()
     assert torch.allclose(policy.table, start, rtol=0, atol=1e-14)
@@ -127,7 +129,10 @@ def test_a_constant_reward_leaves_every_method_where_it_is_in_expectation(name):
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_a_huge_sampled_batch_makes_the_step_of_the_enumeration(name):
-    """Sixteen steps from 2,000 completions a prompt each: their mean is the exact step within 4 standard errors."""
+    """Sixteen steps from 2,000 completions a prompt each: their mean is the exact step within 4 standard errors.
+
+    A method with solutions as rows has one of eight rows there, and one of eight is the share beside the enumeration.
+    """
     task, logits = tricks_tree()
     both = TreeTask(task.tree, torch.cat([task.rewards, torch.tensor([[0.1, 1.0, 0.0, 1.0, 0.3]])]))
     reference = TabularLM.of(both, logits=logits.roll(1, 0))
@@ -144,8 +149,14 @@ def test_a_huge_sampled_batch_makes_the_step_of_the_enumeration(name):
         Trainer(policy, both, chosen, strategy, config, reference=reference).step()
         return policy.table.detach() - start
 
-    exact = step(Enumerated())
-    sampled = torch.stack([step(Sampled(2_000), seed) for seed in range(16)])
+    own = Solutions.of(both)
+    exact = step(supplying(method(name).data, Enumerated(), own))
+    many = supplying(method(name).data, Sampled(2_000), own)
+    if isinstance(many, Mixed):
+        rows = zip(own.ids.tolist(), own.completions, own.mask, strict=True)
+        eighth = {i: 250 * [tokens[0][seen[0]].tolist()] for i, tokens, seen in rows}
+        many = Mixed(Solutions.from_lists(eighth, both), 2_000, external=250)
+    sampled = torch.stack([step(many, seed) for seed in range(16)])
     error = 4 * sampled.std(0) / 16**0.5
     assert exact.abs().max() > 0.01
     assert error.max() < 0.04

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toykit.objectives import CATALOGUE, KL, Advantage, Method, PolicyGradient, Posterior, PseudoReward, method
 from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.rewards import Shaping, length
-from toykit.rollouts import Enumerated, Rollouts, Sampled
+from toykit.rollouts import Enumerated, Mixed, Rollouts, Sampled, Solutions, supplying
 from toykit.selection import Selection
 from toykit.tasks.bandit import Bandit
 from toykit.tasks.base import Prompts
@@ -77,7 +77,10 @@ def test_gradients_do_not_depend_on_how_the_batch_is_cut(chosen):
     """Of the policy and of the critic, whatever the size of the pieces."""
 
     def gradients(size: int | None) -> tuple[Tensor, dict[str, float]]:
-        trainer = on_chain(chosen, TrainConfig(prompts=3, micro_size=size), reference=gpt(seed=1))
+        data = method(chosen).data if isinstance(chosen, str) else None
+        strategy = supplying(data, Sampled(4), Solutions.of(CHAIN))
+        config = TrainConfig(prompts=3, micro_size=size)
+        trainer = on_chain(chosen, config, strategy=strategy, reference=gpt(seed=1))
         rollouts, _ = trainer.rollouts()
         rewards = torch.rand(rollouts.rewards.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         prepared = trainer.objective.prepare(trainer._with_others(rollouts.with_(rewards=rewards)))
@@ -90,6 +93,39 @@ def test_gradients_do_not_depend_on_how_the_batch_is_cut(chosen):
         cut, same = gradients(size)
         assert torch.allclose(cut, whole, rtol=0, atol=1e-10), size
         assert same == pytest.approx(figures, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["rl_plus", "calibrl"])
+def test_what_the_strategy_must_supply_is_missed_in_words(name):
+    with pytest.raises(ValueError, match=rf"rollouts must have extras\['{method(name).data}'\] .* strategy="):
+        on_chain(name).step()
+
+
+def test_the_figures_of_a_step_are_those_of_the_policy_s_own_rows(fresh):
+    task, policy = fresh()
+    prompts, rows = task.prompts(), []
+    store = Solutions.of(task)
+    for strategy in (Sampled(3), Mixed(store, 4)):
+        rows.append(strategy(policy, task, prompts, torch.Generator().manual_seed(0)))
+    figures = Trainer(policy, task, "luffy", Mixed(store, 4)).step()
+    own, mixed = rows
+    assert figures["reward"] == pytest.approx(float(own.rewards.mean()))
+    assert figures["length"] == pytest.approx(float(own.lengths.double().mean()))
+    p = mixed.old_logp[:, 3][mixed.mask[:, 3]].exp()
+    assert figures["external_p"] == pytest.approx(float(p.mean())) and mixed.rewards[:, 3].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["rl_plus", "luffy"])
+def test_where_no_prompt_has_a_solution_training_is_the_same_to_the_last_bit_without_them(name, fresh):
+    found = []
+    task, _ = fresh()
+    none = Solutions.from_lists({0: [], 1: [], 2: []}, task)
+    bare = method(name).objective.with_(external=None, transforms=())
+    for objective, strategy in ((method(name), Mixed(none, 4)), (bare, Sampled(4))):
+        trainer = Trainer(fresh()[1], task, objective, strategy, TrainConfig(lr=0.05, epochs=2, minibatch=2))
+        figures = [{k: v for k, v in trainer.step().items() if k != "seconds"} for _ in range(3)]
+        found.append((figures, parameters(trainer)))
+    assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
 
 
 @pytest.mark.parametrize("kind", ["table", "gpt"])

@@ -53,6 +53,7 @@ class Settings:
             "optimizer": "sgd",
             "rate": f"the first update moves the reference by {runs.FIRST_KL} nats, the mean of {runs.DRAWS} draws",
             "data": f"{runs.DATA} completions of the reference for each prompt, where a method is offline",
+            "solutions": "the first right completion of each prompt in the tree's order, where a method asks for one",
             "measures": runs.MEASURES,
         }
 

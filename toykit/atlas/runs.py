@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from toykit.atlas.problems import Problem
 from toykit.diagnostics import detectable, exact_pass_at_k, in_support, support_table
 from toykit.exact import entropy, kl, posterior
-from toykit.objectives import CATALOGUE
+from toykit.objectives import CATALOGUE, method
 from toykit.objectives.offline import OFFLINE, offline_method
 from toykit.rewards import demonstrations, drawn_pairs, labelled
-from toykit.rollouts import Sampled
+from toykit.rollouts import Sampled, Solutions, supplying
 from toykit.rollouts.examples import Examples
 from toykit.training import TrainConfig, Trainer
 from toykit.training.offline import OfflineConfig, OfflineTrainer
@@ -59,12 +59,15 @@ def left_out() -> dict[str, str]:
 def trainer(name: str, problem: Problem, rung: str, lr: float, seed: int) -> Steps:
     """A method at the start of a run; plain gradient descent, so that the learning rate is all there is to choose.
 
-    On policy each step draws a group of GROUP completions for every prompt. Offline, DATA completions a prompt are
-    drawn from the reference beforehand and a step takes as many of them, or of pairs of them, as its group would hold.
+    On policy each step draws a group of GROUP completions for every prompt; a method that learns from solutions too has
+    one right completion of each prompt, the first in the tree's order, in the group or beside it. Offline, DATA
+    completions a prompt are drawn from the reference beforehand and a step takes as many of them, or of pairs of them,
+    as its group would hold.
     """
     policy = problem.reference(rung)
     if name in CATALOGUE:
-        return Trainer(policy, problem.task, name, Sampled(GROUP), TrainConfig(lr=lr, optimizer="sgd", seed=seed))
+        strategy = supplying(method(name).data, Sampled(GROUP), Solutions.of(problem.task))
+        return Trainer(policy, problem.task, name, strategy, TrainConfig(lr=lr, optimizer="sgd", seed=seed))
     data = given(name, problem, policy, seed)
     completions = GROUP * len(problem.task.asked)
     rows = completions // 2 if offline_method(name).loss.data == "pairs" else completions

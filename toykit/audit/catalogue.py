@@ -12,7 +12,7 @@ from toykit.audit.measure import Groups
 from toykit.audit.objective import Objective
 from toykit.audit.problems import Problem
 from toykit.exact import greedy_leaf
-from toykit.objectives import Method, MovingLogZ, PolicyGradient, PseudoReward, batch_log_z
+from toykit.objectives import ExpertGate, Method, MovingLogZ, PolicyGradient, PseudoReward, batch_log_z
 from toykit.rollouts import Rollouts
 
 TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp")
@@ -22,12 +22,15 @@ def from_method(given: Method | Any, name: str) -> Objective:
     """A method of the catalogue, or an objective alone, as an audited objective.
 
     What a critic and greedy decoding would supply is exact: the behaviour policy's values at each prefix, the reward of
-    its greedy completion; a moving Z, or a moving mean of the reward, stands at its true value. Raises ValueError for
-    an objective without `prepare` and `loss`.
+    its greedy completion; a moving Z, or a moving mean of the reward, stands at its true value. A solution from
+    elsewhere is the prompt's rarest completion of the largest reward: one more row of each group where the method has
+    such rows, an expert's level beside it where it has one. Raises ValueError for an objective without `prepare` and
+    `loss`.
     """
     objective = getattr(given, "objective", given)
     if not (hasattr(objective, "prepare") and hasattr(objective, "loss")):
         raise ValueError(f"{name} must have prepare and loss to be audited, got {type(objective).__name__}")
+    rows = getattr(objective, "external", None) is not None
     critic, vocabulary = (getattr(objective, f"needs_{what}", False) for what in ("critic", "vocab"))
 
     def loss(groups: Groups, mask: Tensor, logp: Tensor, vocab_logp: Tensor | None = None, **given: Tensor) -> Tensor:
@@ -35,6 +38,9 @@ def from_method(given: Method | Any, name: str) -> Objective:
         if "ref_logp" not in given and getattr(objective, "needs_reference", True):
             given["ref_logp"] = groups.of(groups.problem.tokens("ref_logp"))  # asked for, and not read
         made = rollouts(groups, mask, **given, **vocab)
+        if rows:
+            last = torch.arange(mask.shape[-2]) == mask.shape[-2] - 1
+            made = made.with_(extras={"external": last[:, None] & mask})
         prepared = _settled(objective, groups.problem).prepare(made)
         options = {"values": made.extras["values"]} if critic else {}
         return objective.loss(logp, prepared, **options, **({"vocab_logp": vocab_logp} if vocabulary else {}))[0]
@@ -44,7 +50,7 @@ def from_method(given: Method | Any, name: str) -> Objective:
     missing |= set() if vocabulary else {"vocab_logp", "ref_vocab_logp"}
     missing |= set() if getattr(objective, "needs_reference_vocab", vocabulary) else {"ref_vocab_logp"}
     taken = tuple(name for name in TAKEN if name not in missing)
-    return Objective(name, loss, taken, batched=True, wants_groups=True, notes=_left_out(given))
+    return Objective(name, loss, taken, batched=True, wants_groups=True, solution=rows, notes=_left_out(given))
 
 
 def _reads_reference(objective: Any) -> bool:
@@ -76,6 +82,8 @@ def rollouts(
     completions = torch.nn.functional.pad(p.tree.tokens, (0, p.padding))[groups.index]
     old = groups.of(p.tokens("old_logp")) if old_logp is None else old_logp
     extras = extra | {"values": groups.of(_values(p)), "greedy_rewards": _greedy(p)[:, None].expand(m, b, g)}
+    expert = p.mask[p.solution][:, None].expand(m, b, g, -1)
+    extras["expert_logp"] = groups.solutions.of(p.tokens("old_logp")).masked_fill(~expert, 0.0).expand(expert.shape)
     return Rollouts(
         prompts=torch.zeros(m, b, 1, dtype=torch.int64),
         prompt_mask=torch.ones(m, b, 1, dtype=torch.bool),
@@ -87,7 +95,7 @@ def rollouts(
         weights=torch.full_like(rewards, 1 / g),
         ref_logp=None if ref_logp is None else ref_logp.masked_fill(~mask, 0.0),
         horizon=p.tree.horizon,
-        extras={k: v.to(rewards.dtype) for k, v in extras.items()},
+        extras={k: v.to(rewards.dtype) for k, v in extras.items()} | {"expert_mask": expert},
     )
 
 
@@ -159,6 +167,10 @@ def _left_out(given: Any) -> tuple[str, ...]:
     if getattr(given, "forward_kl", None) is not None:
         notes.append("without its forward KL, which is taken on completions of the base policy")
     objective = getattr(given, "objective", given)
+    if getattr(objective, "external", None) is not None:
+        notes.append("one row of each group is from elsewhere: the prompt's rarest completion of the largest reward")
+    if any(isinstance(term, ExpertGate) for term in getattr(objective, "penalties", ())):
+        notes.append("its expert's solution is the prompt's rarest completion of the largest reward")
     if getattr(objective, "needs_critic", False):
         notes.append("its critic is exact")
     if isinstance(getattr(getattr(objective, "signal", None), "log_z", None), MovingLogZ):

@@ -68,7 +68,7 @@ def direction(probe: Probe) -> Property:
 def own_reward(probe: Probe) -> Property:
     """Whether a completion's expected push is a linear function of its own reward, as an unbiased advantage's is."""
     name = "graded/at_reference@4"
-    measured = probe.on(name)
+    measured = probe.on(name).of_sampled() if probe.objective.solution else probe.on(name)
     push, rewards = measured.coefficient[0, :, 0], measured.problem.rewards[0]
     away = _not_linear(push, rewards)
     words = "is linear in its own reward" if away < LEAK else f"is not linear in its own reward, by {short(away)} of it"

@@ -59,7 +59,7 @@ def symmetric(probe: Probe) -> float:
     weight = torch.ones(len(index))
     straight, moved = Groups(p, index, weight), Groups(p, index[..., order], weight)
     before, after = (probe.call(groups.inputs(), groups).pull for groups in (straight, moved))
-    return relative(after, before[..., order, :])
+    return relative(after[..., : len(order), :], before[..., order, :])
 
 
 def permutation(probe: Probe) -> Property:
@@ -97,8 +97,8 @@ def padded_pulls(probe: Probe) -> tuple[Tensor, Tensor]:
     """(pulled, mask), bool [L, T]: on which tokens of a completion some group has a gradient, and which are its own."""
     p = problem(f"lengths/padding={PADDING}/at_reference")
     groups = all_groups(p, ordered=False)
-    pull = probe.call(groups.inputs(), groups).pull
+    measured = probe.call(groups.inputs(), groups)
     pulled = torch.zeros_like(p.mask)
     for leaf in range(len(p.mask)):
-        pulled[leaf] = (pull[groups.index == leaf] != 0).any(0)
+        pulled[leaf] = (measured.pull[measured.groups.index == leaf] != 0).any(0)
     return pulled, p.mask

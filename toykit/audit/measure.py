@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, reduce
 from typing import Any
 
@@ -51,6 +51,16 @@ class Groups:
         mask = self.problem.mask[self.index]
         return found | {"rewards": rewards, "advantages": others(rewards) if g > 1 else rewards, "mask": mask}
 
+    def with_solution(self) -> Groups:
+        """The same groups, each with the prompt's solution from elsewhere as its last member."""
+        return replace(self, index=torch.cat([self.index, self.solutions.index], -1))
+
+    @property
+    def solutions(self) -> Groups:
+        """Groups of one: the prompt's solution from elsewhere."""
+        m, b, _ = self.index.shape
+        return replace(self, index=self.problem.solution[:, None].expand(m, b, 1))
+
 
 def others(rewards: Tensor) -> Tensor:
     """Rewards [..., G] minus the mean of the group's others: an advantage without bias."""
@@ -90,6 +100,12 @@ class Measured:
     @property
     def problem(self) -> Problem:
         return self.groups.problem
+
+    def of_sampled(self) -> Measured:
+        """The same without the last member of each group, where that is a solution from elsewhere."""
+        groups = replace(self.groups, index=self.groups.index[..., :-1])
+        spread = None if self.spread is None else self.spread[..., :-1, :, :]
+        return Measured(groups, self.loss, self.pull[..., :-1, :], spread)
 
     @cached_property
     def push(self) -> Tensor:
@@ -181,8 +197,15 @@ class Probe:
         return self.call(groups.inputs(), groups)
 
     def call(self, inputs: Mapping[str, Tensor], groups: Groups) -> Measured:
-        """The measurement with given tensors; raises Failure where loss or gradient is missing or not finite."""
+        """The measurement with given tensors; raises Failure where loss or gradient is missing or not finite.
+
+        Where the objective is given a `solution` the measured groups have one member more.
+        """
         where = groups.problem.name
+        if self.objective.solution:
+            more = groups.solutions.inputs()
+            inputs = {k: torch.cat([v, more[k].to(v.dtype)], 2) for k, v in inputs.items()}
+            groups = groups.with_solution()
         trained = [name for name in ("logp", "vocab_logp") if self.takes(name)]
         leaves = {name: inputs[name].detach().requires_grad_() for name in trained}
         loss = self._loss({**inputs, **leaves}, groups)

@@ -29,8 +29,9 @@ class Objective:
         vocab_logp, ref_vocab_logp  [B, G, T, V]  of every token, for a KL or an entropy over the vocabulary
 
     A `batched` function also takes leading axes, independent batches, and returns a loss for each. `wants_groups`
-    says that it is given `groups` too (the adapters' own way to completions and exact values). `notes` say what of a
-    method is not in the function.
+    says that it is given `groups` too (the adapters' own way to completions and exact values). With `solution` each
+    group that it is given has one member more at its end, the prompt's solution from elsewhere (`Problem.solution`).
+    `notes` say what of a method is not in the function.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Objective:
     batched: bool = False
     wants_groups: bool = False
     offline: bool = False
+    solution: bool = False
     notes: tuple[str, ...] = field(default=())
 
 

@@ -69,6 +69,12 @@ class Problem:
         """The behaviour policy's probabilities [B, L] of the completions."""
         return leaf_log_probs(self.tree, self.behaviour).exp()
 
+    @cached_property
+    def solution(self) -> Tensor:
+        """int64 [B]: the solution from elsewhere of each prompt, its rarest completion of the largest reward."""
+        best = self.rewards == self.rewards.amax(-1, keepdim=True)
+        return self.behaviour_law.masked_fill(~best, torch.inf).argmin(-1)
+
     def tokens(self, which: str) -> Tensor:
         """Log-probabilities [B, L, T] of every completion's tokens; `which` is logp, old_logp or ref_logp."""
         logits = {"logp": self.logits, "old_logp": self.behaviour, "ref_logp": self.reference}[which]

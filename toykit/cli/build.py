@@ -20,7 +20,7 @@ from toykit.cli.verifier import find_verifier
 from toykit.objectives import Method, method
 from toykit.policies import GPT, GPTConfig, TabularLM, lora
 from toykit.policies.hub import DTYPES, check_device, load
-from toykit.rollouts import Enumerated, Sampled, Strategy
+from toykit.rollouts import Enumerated, Sampled, Solutions, Strategy, supplying
 from toykit.tasks import Task, TokenizerVocab, Vocab, make
 from toykit.tasks.in_words import for_tokenizer
 from toykit.training import Processes, Reference, TrainConfig, Trainer, load_policy
@@ -91,7 +91,8 @@ def build(given: TrainSettings, processes: Processes | None = None) -> Built:
         policy = _own(given, kind, task)
     if given.lora is not None:
         policy = lora.adapted(policy, given.lora, seed=given.seed)
-    trainer = Trainer(policy.to(given.device), task, objective, strategy, config, processes=processes)
+    made = _supplied(objective, strategy, task, given.group_size)
+    trainer = Trainer(policy.to(given.device), task, objective, made, config, processes=processes)
     return Built(trainer, tokenizer, None if kind == "hub" else task.vocab)
 
 
@@ -123,7 +124,14 @@ def _objective(given: TrainSettings) -> Method:
     return made
 
 
-def _strategy(given: TrainSettings) -> Strategy:
+def _supplied(objective: Method, strategy: Sampled | Enumerated, task: Task, group_size: int) -> Strategy:
+    """The strategy with one right answer of the task for each prompt, where the method asks for solutions."""
+    if objective.data is None:
+        return strategy
+    return supplying(objective.data, strategy, Solutions.of(task), group_size)
+
+
+def _strategy(given: TrainSettings) -> Sampled | Enumerated:
     cuts = {name: value for name in ("top_k", "top_p", "min_p") if (value := getattr(given, name)) is not None}
     if not given.enumerate:
         return Sampled(given.group_size, given.temperature, **cuts)

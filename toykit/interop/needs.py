@@ -18,8 +18,8 @@ def needs(given: Method) -> dict[str, str]:
 
     The kinds are critic, greedy, vocabulary, tokens, running, base, selection, shaping, reference (in the loss alone),
     penalty (a reference in the reward), penalties (further terms of the loss), transforms (of the advantages),
-    log_clip, weights (of a KL), prepared (log-probabilities, the reference's too, where advantages are made) and groups
-    (whole ones, in the loss).
+    log_clip, weights (of a KL), external (weights of tokens that another policy wrote), solutions (in the batch),
+    prepared (log-probabilities, the reference's too, where advantages are made) and groups (whole ones, in the loss).
     """
     if given.objective.whole_groups:
         return {"groups": "whole groups where the loss is computed"}
@@ -54,6 +54,10 @@ def needs(given: Method) -> dict[str, str]:
         found["log_clip"] = "a bound of the ratio's logarithm"
     if objective.kl is not None and objective.kl.weight is not None:
         found["weights"] = "a KL penalty that is weighted by completion"
+    if objective.external is not None:
+        found["external"] = f"a weight of tokens that another policy wrote ({type(objective.external).__name__})"
+    if given.data is not None:
+        found["solutions"] = f"solutions from elsewhere (extras[{given.data!r}])"
     if objective.signal is not None:
         found["prepared"] = "the policy's and the reference's log-probabilities where advantages are made (its signal)"
     return found

@@ -9,6 +9,8 @@ from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.entries import PIPELINES, Entry, entry
+from toykit.objectives.expert import ExpertGate
+from toykit.objectives.external import MIS, Exploring, External, Likelihood, OwnMean, Probability, Reshaped
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
 from toykit.objectives.objective import Batch, Objective
@@ -36,6 +38,7 @@ __all__ = [
     "IPO",
     "KL",
     "KTO",
+    "MIS",
     "OFFLINE",
     "ORPO",
     "PACS",
@@ -49,11 +52,15 @@ __all__ = [
     "Divergence",
     "EntropyBonus",
     "Entry",
+    "ExpertGate",
+    "Exploring",
+    "External",
     "Filtered",
     "ForwardKL",
     "GreedyBaseline",
     "Hinge",
     "LabelledGroups",
+    "Likelihood",
     "Method",
     "Moving",
     "MovingLogZ",
@@ -61,12 +68,15 @@ __all__ = [
     "OfflineMethod",
     "OnPolicyForwardKL",
     "Overconfidence",
+    "OwnMean",
     "Penalty",
     "PolicyGradient",
     "Posterior",
     "Prepared",
+    "Probability",
     "ProcessReward",
     "PseudoReward",
+    "Reshaped",
     "RunningMean",
     "Scored",
     "Signal",

@@ -11,6 +11,8 @@ from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.clipping import Clip
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering
 from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.expert import ExpertGate
+from toykit.objectives.external import MIS, Exploring, External, Reshaped
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
 from toykit.objectives.objective import Objective
@@ -20,18 +22,21 @@ from toykit.objectives.pacs import PACS
 from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
+from toykit.objectives.transforms import Transform
 from toykit.rewards import Shaping, SoftOverlong
 
 
 @dataclass(frozen=True)
 class Method:
-    """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL."""
+    """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL, and `data`:
+    the name of the extra that the strategy must supply beside the policy's own completions (`toykit.rollouts.DATA`)."""
 
     objective: Objective
     source: str
     shaping: Shaping | None = None
     selection: str | None = None
     forward_kl: ForwardKL | None = None
+    data: str | None = None
 
     @property
     def pieces(self) -> PolicyGradient:
@@ -69,6 +74,19 @@ def _dpg(target: Target, divergence: str = "forward_kl", baseline: float = 0.0) 
     """A moving Z, and the completion's importance weight where the rollouts are another policy's."""
     signal = PseudoReward(target, divergence, baseline, MovingLogZ())
     return PolicyGradient(Advantage(mean="none"), ratio="importance", aggregate="sequence_mean", signal=signal)
+
+
+def _with_rows(source: str, external: External, *transforms: Transform) -> Method:
+    """No ratio is clipped, and the mean reward of all rows, the external one among them, is taken off."""
+    objective = PolicyGradient(
+        Advantage(mean="group"),
+        ratio="token",
+        aggregate="constant_norm",
+        penalties=(EntropyBonus(0.001),),
+        transforms=transforms,
+        external=external,
+    )
+    return Method(objective, source, data="external")
 
 
 # Functions, because some pieces hold a state that must not be shared between runs.
@@ -183,6 +201,25 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
             GROUP_STD, ratio="token", clip=Clip(), aggregate="sequence_mean", transforms=(Overconfidence(1.0),)
         ),
         "arXiv 2602.21420 (alpha is not confirmed)",
+    ),
+    "rl_plus": lambda: _with_rows(
+        "Dong et al. 2025, arXiv 2508.00222, as in its released code (the text divides by std, and has u = 1/V)",
+        MIS(),
+        Exploring(),
+    ),
+    "luffy": lambda: _with_rows(
+        "Yan et al. 2025, arXiv 2504.14945, with the settings of its released code", Reshaped()
+    ),
+    "calibrl": lambda: Method(
+        PolicyGradient(
+            Advantage(mean="group"),
+            ratio="token",
+            clip=Clip(dual=3.0),
+            aggregate="token_mean",
+            penalties=(ExpertGate(),),
+        ),
+        "arXiv 2602.20197, as in its released code (the text compares whole sequences)",
+        data="expert_logp",
     ),
 }
 

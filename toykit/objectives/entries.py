@@ -100,6 +100,19 @@ _LINES: dict[str, _Line] = {
         "-mean of (1/T) sum_t min(rho_t A, clip(rho_t, 0.8, 1.2) A), A as in grpo, for wrong completions times "
         "1 + ln(1 + e^h), held"
     ),
+    "rl_plus": _rl(
+        "-mean of (1/horizon) sum_t rho_t A - 0.001 entropy, on rows from elsewhere 4 p_t / (3 q_t + 1) sqrt(1 - q_t) "
+        "in the place of rho_t, p_t = exp(logp_t), q_t the same before the update; A = R_i - mean of all rows"
+    ),
+    "luffy": _rl(
+        "-mean of (1/horizon) sum_t rho_t A - 0.001 entropy, on rows from elsewhere p_t / (p_t + 0.1) in the place of "
+        "rho_t, p_t = exp(logp_t); A = R_i - mean of all rows"
+    ),
+    "calibrl": _rl(
+        "-mean over tokens of max(min(rho_t A, clip(rho_t, 0.8, 1.2) A), 3 A where A < 0) - 0.1 |A| max(x_t, x_t / 2), "
+        "A = R_i - mean, x_t = -s (logp_t - log q(e_t)), s = 1 for right completions and else -1, e_t the token of the "
+        "expert at t, q the policy before the update"
+    ),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "
@@ -284,6 +297,7 @@ def _needs(method: Method) -> tuple[str, ...]:
         "a greedy completion": objective.needs_greedy,
         "rewards of single tokens": isinstance(getattr(objective, "advantage", None), TokenReturns),
         "the base policy's completions": method.forward_kl is not None,
+        "solutions from elsewhere": method.data is not None,
     }
     return tuple(need for need, needed in wanted.items() if needed)
 

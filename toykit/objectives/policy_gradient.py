@@ -15,6 +15,7 @@ from toykit.objectives.aggregation import AGGREGATIONS, token_weights
 from toykit.objectives.baselines import Moving, RunningMean, TokenReturns, at_last_token
 from toykit.objectives.beta import beta_of
 from toykit.objectives.clipping import Clip
+from toykit.objectives.external import External, OwnMean
 from toykit.objectives.kl import KL
 from toykit.objectives.objective import taken, tensors
 from toykit.objectives.penalties import Penalty
@@ -99,8 +100,8 @@ class Prepared:
 class PolicyGradient:
     """-(sum over tokens of weight x surrogate) + penalties, as pieces.
 
-    advantage   from rewards (or from `signal` in their place), GAE with a critic, GreedyBaseline, RunningMean, or
-                TokenReturns; GAE and TokenReturns take `extras["token_rewards"]` [..., B, G, T] where there are any
+    advantage   from rewards (or from `signal` in their place), GAE with a critic, GreedyBaseline, RunningMean, OwnMean
+                or TokenReturns; GAE and TokenReturns take `extras["token_rewards"]` [..., B, G, T] where there are any
     ratio       none (the surrogate is A logp), token, sequence, importance
     clip        None, or the bounds of the ratio
     aggregate   token_sum, token_mean, sequence_mean, constant_norm
@@ -109,9 +110,13 @@ class PolicyGradient:
     penalties   further terms on each token, aggregated as the surrogate: OnPolicyForwardKL, EntropyBonus
     transforms  what is done to the advantages, one after the other
     log_clip    None, or the bound of the ratio's logarithm, in nats
+    external    None, or what stands in the place of ratio and clip where `extras["external"]` bool [..., B, G, T] says
+                that another policy wrote the token
     """
 
-    advantage: Advantage | GAE | GreedyBaseline | RunningMean | TokenReturns = field(default_factory=Advantage)
+    advantage: Advantage | GAE | GreedyBaseline | RunningMean | OwnMean | TokenReturns = field(
+        default_factory=Advantage
+    )
     ratio: str = "none"
     clip: Clip | None = None
     aggregate: str = "token_sum"
@@ -121,6 +126,7 @@ class PolicyGradient:
     penalties: tuple[Penalty, ...] = ()
     transforms: tuple[Transform, ...] = ()
     log_clip: float | None = None
+    external: External | None = None
 
     def __post_init__(self) -> None:
         one_of("ratio", self.ratio, RATIOS)
@@ -215,15 +221,20 @@ class PolicyGradient:
         """
         batch, advantages = prepared.rollouts, prepared.advantages
         figures: dict[str, Tensor] = {}
+        external = None if self.external is None else batch.extras.get("external")
         if self.ratio == "none":
             surrogate = advantages * logp
         else:
-            w = ratio(self.ratio, logp, batch.old_logp, batch.mask, self.log_clip)
+            mask = batch.mask if external is None else batch.mask & ~external
+            w = ratio(self.ratio, logp, batch.old_logp, mask, self.log_clip)
             surrogate = w * advantages if self.clip is None else self.clip(w, advantages)
             if self.clip is not None:
                 low, high = self.clip.active(w.detach(), advantages)
-                share = prepared.token_weights
+                share = prepared.token_weights if external is None else prepared.token_weights * ~external
                 figures["clip_low"], figures["clip_high"] = (share * low).sum(_BATCH), (share * high).sum(_BATCH)
+        if external is not None and self.external is not None:
+            other = self.external(logp, batch.old_logp, batch.extras.get("external_logp"))
+            surrogate = torch.where(external, other * advantages, surrogate)
         per_token = -surrogate
         if self.kl is not None and self.kl.route == "autodiff":
             assert batch.ref_logp is not None
@@ -253,6 +264,9 @@ class PolicyGradient:
         if isinstance(self.advantage, GreedyBaseline):
             beside = self.advantage(net, _extra(rollouts, "greedy_rewards"))
             return beside[..., None] * rollouts.mask, None
+        if isinstance(self.advantage, OwnMean):
+            external = rollouts.extras.get("external", torch.zeros_like(rollouts.mask)).any(-1)
+            return self.advantage(net, rollouts.weights, external)[..., None] * rollouts.mask, None
         return advantages_of(self.advantage, rollouts, net), None
 
     def _detached_kl(self, rollouts: Rollouts) -> Tensor | None:

@@ -14,22 +14,29 @@ from toykit.rollouts.logprobs import (
     vocab_logps,
 )
 from toykit.rollouts.make import Enumerated, Sampled, Strategy, greedy
+from toykit.rollouts.mixed import DATA, ExpertLevel, Mixed, check_supplied, own_weights, supplying
 from toykit.rollouts.sampling import Drawn, Sampling, Share, sample
+from toykit.rollouts.solutions import Solutions
 
 __all__ = [
+    "DATA",
     "Demonstrations",
     "Drawn",
     "Enumerated",
     "Examples",
+    "ExpertLevel",
     "Given",
     "Labelled",
+    "Mixed",
     "Pairs",
     "Rollouts",
     "Sampled",
     "Sampling",
     "Share",
+    "Solutions",
     "Steps",
     "Strategy",
+    "check_supplied",
     "chosen",
     "greedy",
     "leaf_logps",
@@ -37,7 +44,9 @@ __all__ = [
     "node_logps",
     "of_leaves",
     "outputs",
+    "own_weights",
     "sample",
+    "supplying",
     "token_logps",
     "token_scores",
     "vocab_logps",

@@ -52,11 +52,11 @@ class Sampled:
     def __call__(
         self, policy: nn.Module, task: Task, prompts: Prompts, generator: torch.Generator, share: Share = WHOLE
     ) -> Rollouts:
-        _check(policy, task, prompts)
+        check(policy, task, prompts)
         how = self.sampling
         drawn = sample(policy, prompts, self.group_size, task.horizon, task.vocab.stop, generator, how, share)
         weights = torch.full_like(drawn.logp[..., 0], 1.0 / self.group_size)
-        made = _rollouts(task, share.of(prompts), drawn.tokens, drawn.mask, drawn.logp, weights, enumerated=False)
+        made = scored(task, share.of(prompts), drawn.tokens, drawn.mask, drawn.logp, weights, enumerated=False)
         return made.with_(extras={"law_logp": drawn.law_logp}) if how.cuts else made
 
 
@@ -75,7 +75,7 @@ class Enumerated:
         generator: torch.Generator | None = None,
         share: Share = WHOLE,
     ) -> Rollouts:
-        _check(policy, task, prompts)
+        check(policy, task, prompts)
         prompts = share.of(prompts)
         tree, b = self.tree_of(task, len(prompts)), len(prompts)
         logp = leaf_logps(policy, prompts, tree)
@@ -84,7 +84,7 @@ class Enumerated:
         if missing > (1e-9 if logp.dtype == torch.float64 else 1e-4):
             raise ValueError(f"the task's tree must hold all completions of the policy, {missing:.2g} of it is outside")
         tokens, mask = (x.to(logp.device).expand(b, *x.shape) for x in (tree.tokens, tree.mask))
-        return _rollouts(task, prompts, tokens, mask, logp, weights, enumerated=True)
+        return scored(task, prompts, tokens, mask, logp, weights, enumerated=True)
 
     @staticmethod
     def tree_of(task: Task, n_prompts: int) -> Tree:
@@ -95,14 +95,14 @@ class Enumerated:
         return task.tree
 
 
-def _check(policy: nn.Module, task: Task, prompts: Prompts) -> None:
+def check(policy: nn.Module, task: Task, prompts: Prompts) -> None:
     """Raises ValueError where there is no prompt, or the task does not fit the policy."""
     if len(prompts) == 0:
         raise ValueError("prompts must hold at least one prompt, got none")
     check_fits(policy, task.vocab, prompts.tokens.shape[1], task.horizon)
 
 
-def _rollouts(
+def scored(
     task: Task, prompts: Prompts, completions: Tensor, mask: Tensor, logp: Tensor, weights: Tensor, enumerated: bool
 ) -> Rollouts:
     rewards = task.score(prompts.ids, completions, mask).to(logp)
@@ -123,8 +123,8 @@ def _rollouts(
 @torch.no_grad()
 def greedy(policy: nn.Module, task: Task, prompts: Prompts, share: Share = WHOLE) -> Rollouts:
     """The likeliest completion of each prompt of a share, token by token, as a group of one."""
-    _check(policy, task, prompts)
+    check(policy, task, prompts)
     generator = torch.Generator(prompts.tokens.device)  # never drawn from
     drawn = sample(policy, prompts, 1, task.horizon, task.vocab.stop, generator, Sampling(temperature=0.0), share)
     ones = torch.ones_like(drawn.logp[..., 0])
-    return _rollouts(task, share.of(prompts), drawn.tokens, drawn.mask, drawn.logp, ones, enumerated=False)
+    return scored(task, share.of(prompts), drawn.tokens, drawn.mask, drawn.logp, ones, enumerated=False)

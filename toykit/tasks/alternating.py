@@ -104,6 +104,11 @@ class AlternatingSum:
         orders = torch.tensor([rows + [rows[0]] * (most - len(rows)) for rows in found])
         return orders, torch.arange(most) < torch.tensor([len(rows) for rows in found])[:, None]
 
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """The right completions of each prompt: four or more orders of its digits."""
+        right, known = (x[ids.cpu()] for x in self.right)
+        return [orders[there].tolist() for orders, there in zip(right, known, strict=True)]
+
     @cached_property
     def _digits(self) -> Tensor:
         return torch.tensor([digits for digits, _ in self.problems])

@@ -112,6 +112,10 @@ class Arithmetic:
         """The right completion of a prompt, without the stop token."""
         return decimal_text(self.problems[prompt_id].value, self.decimals)
 
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """The right completions of each prompt: its value and the stop token."""
+        return [[[*self.vocab.encode(self.answer(i)), EOS]] for i in ids.tolist()]
+
     def score(self, ids: Tensor, completions: Tensor, mask: Tensor) -> Tensor:
         """The reward named by `reward`, float64 [B, G]."""
         value, valid = numbers(completions, mask)

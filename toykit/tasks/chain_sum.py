@@ -98,6 +98,16 @@ class ChainSum:
         mask = place < end + 3
         return self.prompts("train")[ids], tokens.masked_fill(~mask, PAD), mask
 
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """Two right completions of each prompt: the chain of running sums and the answer, and the answer at once."""
+        ids = ids.cpu()
+        found = []
+        for digits, size in zip(self._digits[ids], self._counts[ids].tolist(), strict=True):
+            sums = (digits[:size].cumsum(0) % 10).tolist()
+            answer = [ANSWER, sums[-1], EOS]
+            found.append([[*sums, *answer], answer])
+        return found
+
     def _slipping_sums(self, digits: Tensor, generator: torch.Generator) -> Tensor:
         """Running sums mod 10, int64 as `digits`; after a slip the next sum starts from what is written."""
         slips = torch.rand(digits.shape, generator=generator) < SLIP

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -60,6 +61,17 @@ class InWords:
         rewards = self.task.score(ids.cpu(), tokens.view(b, g, -1), seen)
         readable = torch.tensor([row is not None for row in rows]).view(b, g)
         return rewards.masked_fill(~readable, 0.0).to(completions.device)
+
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """The task's right completions of each prompt, as texts of this tokenizer."""
+        of_task: Callable[[Tensor], list[list[list[int]]]] | None = getattr(self.task, "solutions", None)
+        return [[self._written(row) for row in rows] for rows in of_task(ids)] if of_task else [[] for _ in ids]
+
+    def _written(self, row: list[int]) -> list[int]:
+        """A completion of the task in the ids of `vocab`."""
+        own = self.task.vocab
+        text = own.sep + own.decode([i for i in row if i not in own.stop])
+        return [*self.vocab.encode(text), *(self.vocab.stop[:1] if row[-1] in own.stop else ())]
 
     def _read(self, text: str, ended: bool) -> list[int] | None:
         """A completion in the task's ids; None for what is none of the task's."""

@@ -111,6 +111,12 @@ class JsonlTask:
         completions, mask = self._answers
         return rows, completions[rows.ids], mask[rows.ids]
 
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """The answer of each prompt with the stop token; none where the horizon cannot hold it."""
+        answers = [self.problems[i].answer for i in ids.tolist()]
+        rows = [[*self.vocab.encode(answer), *self.vocab.stop[:1]] for answer in answers]
+        return [[row] if len(row) <= self.horizon else [] for row in rows]
+
     def _judge(self, prompt_id: int, completion: str) -> float:
         problem = self.problems[prompt_id]
         reward = float(self.verify(completion, problem.answer))

@@ -76,6 +76,10 @@ class Operator:
         """int64 [100, 2]: the right completion of each prompt id."""
         return torch.stack([PLUS + self.operators, self._results.gather(1, self.operators[:, None])[:, 0]], 1)
 
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """The right completions of each prompt: one."""
+        return [[row] for row in self.right[ids.cpu()].tolist()]
+
     @property
     def operators(self) -> Tensor:
         """int64 [100]: the hidden operator of each prompt id (0 for +, 1 for -, 2 for *)."""

@@ -61,6 +61,10 @@ class Sorting:
         """int64 [B, T]: the right completion of each prompt."""
         return self._digits(ids).sort(-1).values
 
+    def solutions(self, ids: Tensor) -> list[list[list[int]]]:
+        """The right completions of each prompt: one."""
+        return [[row] for row in self.right(ids.cpu()).tolist()]
+
     def corpus(self, n: int, generator: torch.Generator) -> tuple[Prompts, Tensor, Tensor]:
         """`n` worked examples: prompts, completions int64 [n, T] and mask bool [n, T]."""
         at_least("n", n, 1)

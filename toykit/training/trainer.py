@@ -21,7 +21,7 @@ from toykit.policies import GPT, check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.policies.hub_cursor import compile_step
 from toykit.rewards import LearnedReward, ProcessRewards, Shaping
-from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, chosen, greedy
+from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, check_supplied, chosen, greedy
 from toykit.selection import Selection, selection
 from toykit.tasks.base import Prompts, Task
 from toykit.training import checkpoint, loop, speed
@@ -63,7 +63,8 @@ class Trainer:
         """`reference` defaults to the policy as it is now; it is kept only where the objective needs it.
 
         `processes` are those that were joined. Raises ValueError for an unknown objective, a task that does not fit
-        the policy or cannot be enumerated, and what several processes cannot do.
+        the policy or cannot be enumerated, and what several processes cannot do; the first step does where the strategy
+        does not supply the `data` that a method prescribes.
         """
         given = method(objective) if isinstance(objective, str) else objective
         if not isinstance(given, Method):
@@ -74,6 +75,7 @@ class Trainer:
         self.strategy = strategy or Sampled()
         self.selection = selection or _selection(given)
         self.shaping = shaping or given.shaping
+        self.data = given.data
         policy.eval()  # dropout would make another policy of the one that made the completions
         self.device = device_of(policy)
         self.prompts = task.prompts("train").to(self.device)
@@ -249,7 +251,7 @@ class Trainer:
 
     def _shaped(self, prompts: Prompts) -> tuple[Rollouts, dict[str, float]]:
         make = partial(self.strategy, self.policy, self.task, prompts, self.generator)
-        made = together(self.processes, make, len(prompts))
+        made = check_supplied(self.data, together(self.processes, make, len(prompts)))
         return self.shaping(made) if self.shaping is not None else (made, {})
 
     def _minibatches(self, n: int) -> Iterator[Tensor | None]:
