@@ -78,6 +78,7 @@ BIASES = {  # what each is biased in, by theme; off policy all are, as nothing h
     "dr_grpo": {"groups.scale"},
     "grpo": {"direction.objective", "direction.kl.token", "difficulty.weight", "lengths.weight.correct"},
     "dapo": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},
+    "prorl": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},
     "gspo": {"direction.objective", "difficulty.weight", "lengths.weight.correct"},
     "ppo": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},
     "lite_ppo": {"direction.objective", "difficulty.weight", "lengths.weight.correct", "interference.batch"},

@@ -10,7 +10,7 @@ from toykit.lessons.compare import compare, follow, last
 from toykit.policies import TabularLM
 from toykit.rollouts import Sampled
 from toykit.tasks.bandit import random_bandit
-from toykit.training import TrainConfig, Trainer
+from toykit.training import Curriculum, Phase, TrainConfig, Trainer
 
 TASK = random_bandit(n_prompts=3, n_arms=4)
 STOPS = (0, 2, 5)
@@ -36,6 +36,18 @@ def test_figures_are_by_method_then_seed_then_stop():
     firsts = found["runs"]["a"]["first"]
     assert firsts[0][0] == 0 and firsts[0][2] != firsts[1][2]
     assert json.loads(json.dumps(found)) == found
+
+
+def test_a_trainer_that_is_led_through_phases_is_compared_like_any_other(tmp_path):
+    """It is measured as its trainer stands, goes on from its folder, and stops with its last phase."""
+
+    def led(seed: int) -> Curriculum:
+        return Curriculum(make(seed), [Phase(None, 2, 4), Phase(1, 3, 8)])
+
+    straight = compare({"led": led}, (0,), STOPS, measure)
+    assert straight["runs"]["led"]["done"] == [[0, 2, 5]]
+    compare({"led": led}, (0,), (0, 2), measure, tmp_path)
+    assert compare({"led": led}, (0,), STOPS, measure, tmp_path) == straight
 
 
 def test_an_interrupted_comparison_goes_on_to_the_same_figures(tmp_path):

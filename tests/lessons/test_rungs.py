@@ -7,7 +7,11 @@ from matplotlib.figure import Figure
 
 from toykit.lessons import judge, load, run
 from toykit.lessons.registry import modules
-from toykit.lessons.rungs import Comparison
+from toykit.lessons.rungs import Comparison, Setup
+from toykit.objectives import method
+from toykit.policies import TabularLM
+from toykit.tasks.bandit import random_bandit
+from toykit.training import TrainConfig, Trainer
 
 
 def comparison(lesson) -> Comparison | None:
@@ -23,6 +27,19 @@ SHORT = {"seeds": (0, 1), "stops": (0, 1)}
 def measured(found):
     """All numbers of a run, in one order."""
     return [x for figures in found.values() for paths in figures.values() for path in paths for x in path]
+
+
+def test_what_a_method_keeps_from_batch_to_batch_does_not_go_from_seed_to_seed():
+    """One arm that holds a state, seeds 0 and 1 together and seed 1 alone: the same figures."""
+    task = random_bandit(n_prompts=3, n_arms=4)
+    setup = Setup(task, TrainConfig(lr=0.1), stops=(2,), group_size=4)
+    made = Comparison(lambda: {"a": method("ob_rl")}, lambda base, setup: _first, setup, {})
+    both, alone = (made.run(TabularLM.of(task), setup, seeds)["runs"]["a"]["first"] for seeds in ((0, 1), (1,)))
+    assert both[1] == alone[0]
+
+
+def _first(trainer: Trainer, seed: int) -> dict[str, float]:
+    return {"first": trainer.policy.table[0, 0].item()}
 
 
 @pytest.mark.parametrize("number", LESSONS)

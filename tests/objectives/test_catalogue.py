@@ -20,6 +20,7 @@ from toykit.objectives import (
     Posterior,
     PseudoReward,
     RunningMean,
+    Tracker,
     method,
 )
 from toykit.rollouts import Rollouts, chosen, sample
@@ -69,7 +70,7 @@ def at_rest(objective: PolicyGradient, tricks, reference) -> PolicyGradient:
     """The objective with the true log Z where it would estimate one from batch to batch, and a baseline that stays."""
     if not isinstance(objective, PolicyGradient):
         return objective
-    if isinstance(objective.advantage, RunningMean):
+    if isinstance(objective.advantage, RunningMean | Tracker):
         return objective.with_(advantage=Still())
     signal = objective.signal
     if signal is None or signal.log_z is None:
@@ -271,7 +272,7 @@ def test_the_names_in_the_catalogue_make_fresh_objectives():
 def test_beta_is_replaced_wherever_a_method_has_one(name):
     made = method(name)
     here = made.objective
-    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf"):
+    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "prorl", "mvsr", "mssr"):
         assert made.with_beta(0.7).objective == here.with_(kl=replace(here.kl, beta=0.7))
     elif name == "js_dpg":
         changed = made.with_beta(0.7)
@@ -289,7 +290,7 @@ def test_beta_is_replaced_wherever_a_method_has_one(name):
             ValueError, match="beta must be given only for an objective with a KL penalty or a posterior"
         ):
             made.with_beta(0.7)
-    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "js_dpg", "self", "rapo", "pacs"):
+    if name in ("grpo", "kl_rl", "rloo_clip", "ppo_rlhf", "prorl", "mvsr", "mssr", "js_dpg", "self", "rapo", "pacs"):
         for beta in (0.0, -1.0, float("nan")):
             with pytest.raises(ValueError, match="beta must be > 0 and finite, got"):
                 made.with_beta(beta)

@@ -25,8 +25,11 @@ from toykit.selection import Selection
 from toykit.tasks.bandit import random_bandit
 from toykit.tasks.chain_sum import ChainSum
 from toykit.training import (
+    Curriculum,
     OfflineConfig,
     OfflineTrainer,
+    Phase,
+    Plateau,
     PretrainConfig,
     Pretrainer,
     Processes,
@@ -122,7 +125,7 @@ def offline(name: str, processes: Processes | None, **options: Any) -> OfflineTr
     return OfflineTrainer(gpt(), CHAIN, name, data, OfflineConfig(**{"lr": 0.01} | options), processes=processes)
 
 
-Make = Callable[[Processes | None], Trainer | Pretrainer | OfflineTrainer]
+Make = Callable[[Processes | None], Trainer | Curriculum | Pretrainer | OfflineTrainer]
 CASES: dict[str, Make] = {
     "grpo, minibatches": lambda p: on_chain(gpt, "grpo", p, epochs=2, minibatch=2),
     "grpo, pieces, a limit, all of an odd number of prompts, evaluations": lambda p: on_chain(
@@ -140,6 +143,14 @@ CASES: dict[str, Make] = {
     "a forward KL, drawn again": lambda p: on_bandit("self", Sampled(4), p, prompts=4),
     "dynamic sampling": lambda p: on_bandit("dapo", Sampled(3), p, prompts=4),
     "greedy baseline, log Z": lambda p: on_bandit("gdc", Sampled(4), p),
+    "a reset by a plateau, fresh moments": lambda p: on_bandit(
+        "kl_rl", Sampled(4), p, reference=Reference("reset", None, optimizer=True, on_plateau=Plateau(1, min_delta=1.0))
+    ),
+    "a value of each prompt": lambda p: on_bandit("mssr", Sampled(1), p, prompts=4, epochs=2),
+    "led through phases": lambda p: Curriculum(
+        on_bandit("rloo", Sampled(4), p, prompts=4), [Phase(None, 2, 4), Phase(5, 3, 6)], exact=False
+    ),
+    "batches that are recomposed": lambda p: on_bandit("rorecomp", Sampled(4), p, prompts=4),
     "remax": lambda p: on_bandit("remax", Sampled(3), p),
     "pacs, groups that cannot be divided, pieces": lambda p: on_bandit(
         "pacs", Sampled(3), p, epochs=2, minibatch=3, micro_size=4

@@ -60,6 +60,7 @@ def test_a_random_reward_does_not_improve_a_clean_task_and_the_true_one_does(nam
 WITHOUT_CRITIC_OR_TARGET = (
     *("rloo", "kl_rl", "grpo", "dr_grpo", "dapo", "gspo", "lite_ppo", "self", "remax", "reinforce_plus_plus"),
     *("rloo_clip", "grpo_trl", "luspo"),
+    *("rloo_clip", "grpo_trl", "rorecomp", "prorl", "mvsr", "mssr"),
 )
 
 
@@ -137,7 +138,7 @@ def test_a_huge_sampled_batch_makes_the_step_of_the_enumeration(name):
     both = TreeTask(task.tree, torch.cat([task.rewards, torch.tensor([[0.1, 1.0, 0.0, 1.0, 0.3]])]))
     reference = TabularLM.of(both, logits=logits.roll(1, 0))
     chosen: str | Method | PolicyGradient = name
-    if name == "dapo":
+    if name in ("dapo", "prorl"):
         chosen = method(name).objective  # without the hook that would draw again
     elif name == "self":  # without the hook that would leave out a prompt, and with many samples of the base
         chosen = replace(method(name), selection=None, forward_kl=ForwardKL(0.2, samples=2_000))

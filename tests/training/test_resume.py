@@ -38,6 +38,8 @@ CASES = {
     "a running mean": ("ob_rl", SAMPLED, {"prompts": 3}),
     "an entropy bonus": ("a2c", SAMPLED, {"micro_size": 3}),
     "draws again, with shaping": ("dapo", SAMPLED, {"prompts": 2}),
+    "a value of each prompt, one completion": ("mssr", Sampled(1), {"prompts": 4, "epochs": 2}),
+    "a buffer of what is left": ("rorecomp", SAMPLED, {"prompts": 4, "epochs": 2}),
     "evaluates, clips gradients": ("rloo", SAMPLED, {"evaluate_every": 2, "max_grad_norm": 0.1}),
 }
 

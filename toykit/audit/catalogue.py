@@ -11,8 +11,8 @@ from torch import Tensor
 from toykit.audit.measure import Groups
 from toykit.audit.objective import Objective
 from toykit.audit.problems import Problem
-from toykit.exact import greedy_leaf
-from toykit.objectives import ExpertGate, Method, MovingLogZ, PolicyGradient, PseudoReward, batch_log_z
+from toykit.exact import greedy_leaf, node_log_probs
+from toykit.objectives import ExpertGate, Method, MovingLogZ, PolicyGradient, PseudoReward, Tracker, batch_log_z
 from toykit.rollouts import Rollouts
 
 TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp")
@@ -84,6 +84,7 @@ def rollouts(
     extras = extra | {"values": groups.of(_values(p)), "greedy_rewards": _greedy(p)[:, None].expand(m, b, g)}
     expert = p.mask[p.solution][:, None].expand(m, b, g, -1)
     extras["expert_logp"] = groups.solutions.of(p.tokens("old_logp")).masked_fill(~expert, 0.0).expand(expert.shape)
+    extras["token_entropy"] = groups.of(_entropies(p))
     return Rollouts(
         prompts=torch.zeros(m, b, 1, dtype=torch.int64),
         prompt_mask=torch.ones(m, b, 1, dtype=torch.bool),
@@ -111,6 +112,13 @@ def _values(p: Problem) -> Tensor:
     return torch.nn.functional.pad(found, (0, p.padding))
 
 
+def _entropies(p: Problem) -> Tensor:
+    """The entropy [B, L, T] of the behaviour policy's law of each token, nats."""
+    log_p = node_log_probs(p.tree, p.behaviour)
+    entropy = torch.special.entr(log_p.exp()).sum(-1)[:, p.tree.nodes].masked_fill(~p.tree.mask, 0.0)
+    return torch.nn.functional.pad(entropy, (0, p.padding))
+
+
 def _greedy(p: Problem) -> Tensor:
     """The reward [B] of the behaviour policy's greedy completion."""
     return p.rewards.gather(-1, greedy_leaf(p.tree, p.behaviour)[:, None])[:, 0]
@@ -136,9 +144,25 @@ class _Settled:
         return rewards - self.mean
 
 
+@dataclass(frozen=True)
+class _SettledTracker:
+    """A tracker whose values [B] are the true rates."""
+
+    tracker: Tracker
+    values: Tensor
+    reads_rollouts = True
+
+    def __call__(self, rewards: Tensor, rollouts: Rollouts) -> Tensor:
+        away = rewards - self.values.to(rewards)[rollouts.prompt_ids][..., None]
+        return self.tracker.normalised(away, rollouts.weights)
+
+
 def _settled(objective: Any, p: Problem) -> Any:
-    """The objective with what moves from batch to batch at its true value: the mean reward, or each prompt's Z."""
-    if _moves(objective):
+    """The objective with what moves from batch to batch at its true value: the mean reward, each prompt's rate or Z."""
+    if _tracks(objective):
+        rates = (p.behaviour_law * (p.rewards > 0.5)).sum(-1)
+        objective = objective.with_(advantage=_SettledTracker(objective.advantage, rates))
+    elif _moves(objective):
         objective = objective.with_(advantage=_Settled(float((p.behaviour_law * p.rewards).sum(-1).mean())))
     signal = getattr(objective, "signal", None)
     if not isinstance(signal, PseudoReward) or signal.log_z is None:
@@ -157,11 +181,19 @@ def _moves(objective: Any) -> bool:
     return hasattr(getattr(objective, "advantage", None), "load")
 
 
+def _tracks(objective: Any) -> bool:
+    return isinstance(getattr(objective, "advantage", None), Tracker)
+
+
 def _left_out(given: Any) -> tuple[str, ...]:
     """What of a method is not in the audited loss, in words."""
     notes = []
     if getattr(given, "selection", None) is not None:
         notes.append(f"without its selection of prompts ({given.selection})")
+    if getattr(given, "recomposition", None) is not None:
+        notes.append("without its recomposition: what is learned from is the whole batch, at once")
+    if getattr(given, "reference", None) is not None:
+        notes.append("its reference stands still")
     if getattr(given, "shaping", None) is not None:
         notes.append("without its reward shaping")
     if getattr(given, "forward_kl", None) is not None:
@@ -175,6 +207,8 @@ def _left_out(given: Any) -> tuple[str, ...]:
         notes.append("its critic is exact")
     if isinstance(getattr(getattr(objective, "signal", None), "log_z", None), MovingLogZ):
         notes.append("its moving Z stands at the true Z")
-    if _moves(objective):
+    if _tracks(objective):
+        notes.append("its value of each prompt stands at the true rate of right completions")
+    elif _moves(objective):
         notes.append("its moving mean of the reward stands at the true mean")
     return tuple(notes)

@@ -119,7 +119,7 @@ def _objective(given: TrainSettings) -> Method:
     made = method(given.objective)
     if given.beta is not None:
         made = made.with_beta(given.beta)
-    if given.reference != "frozen" and not made.objective.needs_reference:
+    if given.reference not in (None, "frozen") and not made.objective.needs_reference:
         raise ValueError(f"reference must be 'frozen' for objective {given.objective!r}, which has no reference policy")
     return made
 
@@ -154,9 +154,16 @@ def _config(given: TrainSettings, kind: str) -> TrainConfig:
         max_grad_norm=given.max_grad_norm,
         autocast=on_cuda if given.autocast is None else given.autocast,
         evaluate_every=given.evaluate_every,
-        reference=Reference(given.reference, given.reference_every, given.reference_decay),
+        reference=_reference(given),
         seed=given.seed,
     )
+
+
+def _reference(given: TrainSettings) -> Reference | None:
+    """The schedule that is asked for, None for the objective's own."""
+    if given.reference is None:
+        return None
+    return Reference(given.reference, given.reference_every, given.reference_decay)
 
 
 def _dtype(given: TrainSettings, kind: str) -> torch.dtype:

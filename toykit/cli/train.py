@@ -140,13 +140,14 @@ class TrainSettings:
     seed: Annotated[int, typer.Option(help="Of everything random in the run.", rich_help_panel=LEARNING)] = 0
 
     reference: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="frozen|reset|average",
             help="It stays the first policy, is reset to the policy now and then, or follows it as a moving average.",
             rich_help_panel=REFERENCE,
+            show_default="the objective's own, or frozen",
         ),
-    ] = "frozen"
+    ] = None
     reference_every: Annotated[int, typer.Option(help="Steps between resets.", rich_help_panel=REFERENCE)] = 100
     reference_decay: Annotated[
         float, typer.Option(help="Share of the moving average kept in a step.", rich_help_panel=REFERENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from toykit.objectives import Method, Objective, RunningMean, TokenReturns, method
+from toykit.objectives import Method, Objective, RunningMean, TokenReturns, Tracker, method
 
 
 def as_method(objective: str | Method | Objective) -> Method:
@@ -16,10 +16,11 @@ def as_method(objective: str | Method | Objective) -> Method:
 def needs(given: Method) -> dict[str, str]:
     """What a method asks of the library around it: {kind: in words}.
 
-    The kinds are critic, greedy, vocabulary, tokens, running, base, selection, shaping, reference (in the loss alone),
-    penalty (a reference in the reward), penalties (further terms of the loss), transforms (of the advantages),
-    log_clip, weights (of a KL), external (weights of tokens that another policy wrote), solutions (in the batch),
-    prepared (log-probabilities, the reference's too, where advantages are made) and groups (whole ones, in the loss).
+    The kinds are critic, greedy, vocabulary, tokens, running, base, selection, recomposition, schedule (of the
+    reference), shaping, reference (in the loss alone), penalty (a reference in the reward), penalties (further terms of
+    the loss), transforms (of the advantages), log_clip, weights (of a KL), external (weights of tokens that another
+    policy wrote), solutions (in the batch), prepared (log-probabilities, the reference's too, where advantages are
+    made) and groups (whole ones, in the loss).
     """
     if given.objective.whole_groups:
         return {"groups": "whole groups where the loss is computed"}
@@ -35,10 +36,16 @@ def needs(given: Method) -> dict[str, str]:
         found["tokens"] = "rewards of single tokens"
     if isinstance(objective.advantage, RunningMean):
         found["running"] = "a mean of the rewards that is kept from batch to batch"
+    if isinstance(objective.advantage, Tracker):
+        found["running"] = "a value of each prompt that is kept from batch to batch"
     if given.forward_kl is not None:
         found["base"] = "completions of the base policy (its forward KL)"
     if given.selection is not None:
         found["selection"] = f"the selection of prompts {given.selection!r}"
+    if given.recomposition is not None:
+        found["recomposition"] = "a batch that is recomposed after the advantages"
+    if given.reference is not None and given.reference.kind != "frozen":
+        found["schedule"] = "a reference that is reset" if given.reference.kind == "reset" else "a reference that moves"
     if given.shaping is not None:
         found["shaping"] = f"the reward's shaping by {', '.join(given.shaping.terms)}"
     if objective.kl is not None and objective.kl.route != "autodiff":

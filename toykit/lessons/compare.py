@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from toykit.lessons.base import Evidence, Results, below, difference, effect
-from toykit.training import Trainer
+from toykit.training import Curriculum, Trainer
 from toykit.training.checkpoint import write_whole
 
 Figures = dict[str, float]
-Make = Callable[[int], Trainer]  # a fresh trainer of a seed
+Make = Callable[[int], Trainer | Curriculum]  # a fresh trainer of a seed, or one that is led through phases
 Measure = Callable[[Trainer, int], Figures]  # of the trainer as it stands, and its seed: the same for the same policy
 
 
@@ -76,7 +76,7 @@ def _change(results: Results, method: str, figure: str) -> list[float]:
 
 
 def follow(
-    trainer: Trainer,
+    trainer: Trainer | Curriculum,
     seed: int,
     stops: Sequence[int],
     measure: Measure,
@@ -95,7 +95,7 @@ def follow(
         trainer.run(stop, folder, progress=False)
         advanced(trainer.done - before)
         if str(stop) not in found:  # measured right after the checkpoint of this very step
-            found[str(stop)] = measure(trainer, seed)
+            found[str(stop)] = measure(trainer.trainer if isinstance(trainer, Curriculum) else trainer, seed)
             if path is not None:
                 on_first(lambda: write_whole(path, json.dumps(found).encode()))
     return [found[str(stop)] for stop in stops]

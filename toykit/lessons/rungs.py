@@ -19,7 +19,7 @@ from toykit.objectives import Method
 from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Sampled
 from toykit.tasks import Task
-from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
+from toykit.training import Curriculum, PretrainConfig, TrainConfig, Trainer, load_policy
 
 SEEDS = (0, 1, 2, 3, 4)
 QWEN3_60M = PRESETS["qwen3-60m"].sizes
@@ -46,7 +46,7 @@ class Setup:
     pretrain: PretrainConfig | None = None
 
 
-Make = Callable[[nn.Module, Setup, int], Trainer]  # of the base policy, the setup and a seed
+Make = Callable[[nn.Module, Setup, int], Trainer | Curriculum]  # of the base policy, the setup and a seed
 Arm = Method | Make
 
 
@@ -119,5 +119,6 @@ def start(base: nn.Module, setup: Setup, seed: int, method: Method, **further: A
     return Trainer(policy, setup.task, method, **named | further)  # type: ignore[arg-type]
 
 
-def _trainer(arm: Arm, base: nn.Module, setup: Setup, seed: int) -> Trainer:
-    return start(base, setup, seed, arm) if isinstance(arm, Method) else arm(base, setup, seed)
+def _trainer(arm: Arm, base: nn.Module, setup: Setup, seed: int) -> Trainer | Curriculum:
+    # A copy: what a method keeps from batch to batch belongs to one run.
+    return start(base, setup, seed, copy.deepcopy(arm)) if isinstance(arm, Method) else arm(base, setup, seed)

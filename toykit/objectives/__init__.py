@@ -9,6 +9,7 @@ from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.entries import PIPELINES, Entry, entry
+from toykit.objectives.entropy_shaping import EntropyShaping
 from toykit.objectives.expert import ExpertGate
 from toykit.objectives.external import MIS, Exploring, External, Likelihood, OwnMean, Probability, Reshaped
 from toykit.objectives.forward_kl import ForwardKL
@@ -22,8 +23,10 @@ from toykit.objectives.penalties import EntropyBonus, Penalty
 from toykit.objectives.policy_gradient import PolicyGradient, Prepared, Signal, ValueLoss
 from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, SimPO
 from toykit.objectives.ratios import ratio
+from toykit.objectives.reference import Plateau, Reference
 from toykit.objectives.reward_models import BradleyTerry, ProcessReward, process_score
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target, Tilted, batch_log_z
+from toykit.objectives.tracker import Tracker, forgetting
 from toykit.objectives.transforms import Transform
 from toykit.objectives.unpaired import KTO, SFT, UNA
 
@@ -51,6 +54,7 @@ __all__ = [
     "Clip",
     "Divergence",
     "EntropyBonus",
+    "EntropyShaping",
     "Entry",
     "ExpertGate",
     "Exploring",
@@ -70,12 +74,14 @@ __all__ = [
     "Overconfidence",
     "OwnMean",
     "Penalty",
+    "Plateau",
     "PolicyGradient",
     "Posterior",
     "Prepared",
     "Probability",
     "ProcessReward",
     "PseudoReward",
+    "Reference",
     "Reshaped",
     "RunningMean",
     "Scored",
@@ -85,6 +91,7 @@ __all__ = [
     "Tempering",
     "Tilted",
     "TokenReturns",
+    "Tracker",
     "Transform",
     "ValueLoss",
     "batch_log_z",
@@ -94,6 +101,7 @@ __all__ = [
     "entry",
     "estimate",
     "expectile",
+    "forgetting",
     "log_ratio",
     "method",
     "offline_method",

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from toykit._checks import at_least, one_of
 from toykit.objectives.baselines import RunningMean, at_last_token
+from toykit.objectives.tracker import Tracker
 from toykit.rollouts.batch import Rollouts
 
 MEANS = ("none", "group", "batch", "leave_one_out")
@@ -146,7 +147,10 @@ class GAE:
         return ((advantage - mean) / (variance + self.eps).sqrt()).masked_fill(~mask, 0.0)
 
 
-def advantages_of(estimator: Advantage | RunningMean, rollouts: Rollouts, rewards: Tensor) -> Tensor:
+def advantages_of(estimator: Advantage | RunningMean | Tracker, rollouts: Rollouts, rewards: Tensor) -> Tensor:
     """The estimator's advantages [..., B, G, T], the same on each token of a completion."""
-    advantage = estimator(rewards, rollouts.weights, rollouts.enumerated)
+    if getattr(estimator, "reads_rollouts", False):  # who was asked, and by which policy
+        advantage = estimator(rewards, rollouts)  # type: ignore[arg-type]
+    else:
+        advantage = estimator(rewards, rollouts.weights, rollouts.enumerated)  # type: ignore[call-arg, arg-type]
     return advantage[..., None] * rollouts.mask

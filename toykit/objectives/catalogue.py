@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 from toykit._checks import one_of
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
@@ -11,6 +12,7 @@ from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.clipping import Clip
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering
 from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.entropy_shaping import EntropyShaping
 from toykit.objectives.expert import ExpertGate
 from toykit.objectives.external import MIS, Exploring, External, Reshaped
 from toykit.objectives.forward_kl import ForwardKL
@@ -21,15 +23,26 @@ from toykit.objectives.overconfidence import Overconfidence
 from toykit.objectives.pacs import PACS
 from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
+from toykit.objectives.reference import Plateau, Reference
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
+from toykit.objectives.tracker import Tracker
 from toykit.objectives.transforms import Transform
 from toykit.rewards import Shaping, SoftOverlong
+
+
+class Recomposes(Protocol):
+    """Settings of what of a prepared batch is learned from, and when: see `toykit.selection.Recomposition`."""
+
+    def start(self) -> Any: ...
 
 
 @dataclass(frozen=True)
 class Method:
     """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL, and `data`:
     the name of the extra that the strategy must supply beside the policy's own completions (`toykit.rollouts.DATA`)."""
+
+    """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL, a
+    recomposition of its batches (by name or as settings), and the schedule of its reference (None: frozen)."""
 
     objective: Objective
     source: str
@@ -44,6 +57,9 @@ class Method:
         if not isinstance(self.objective, PolicyGradient):
             raise ValueError(f"objective must be a PolicyGradient, got {type(self.objective).__name__}")
         return self.objective
+
+    recomposition: str | Recomposes | None = None
+    reference: Reference | None = None
 
     def with_beta(self, beta: float) -> Method:
         """The same method with `beta` in its KL penalties, its posterior target, its forward KL, or PACS's logit.
@@ -87,6 +103,13 @@ def _with_rows(source: str, external: External, *transforms: Transform) -> Metho
         external=external,
     )
     return Method(objective, source, data="external")
+
+
+def _single(*transforms: EntropyShaping) -> PolicyGradient:
+    """One completion a prompt is enough: the baseline is each prompt's own rate."""
+    kl = KL(0.01, "k3", route="autodiff")
+    clip = Clip(0.2, 0.3, dual=3.0)
+    return PolicyGradient(Tracker(), "token", clip, aggregate="token_mean", kl=kl, transforms=transforms)
 
 
 # Functions, because some pieces hold a state that must not be shared between runs.
@@ -220,6 +243,27 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
         ),
         "arXiv 2602.20197, as in its released code (the text compares whole sequences)",
         data="expert_logp",
+    ),
+    "rorecomp": lambda: Method(
+        PolicyGradient(GROUP_STD, ratio="token", clip=Clip()),
+        "arXiv 2509.25958 on GRPO without a KL, summed over tokens (its alpha and schedule are not published)",
+        recomposition="short_right_long_wrong",
+    ),
+    "prorl": lambda: Method(
+        PolicyGradient(
+            GROUP_STD,
+            ratio="token",
+            clip=Clip(0.2, 0.4),
+            aggregate="token_mean",
+            kl=KL(0.05, "k2", route="autodiff", level="sequence"),  # on policy its gradient is the reverse KL's
+        ),
+        "arXiv 2505.24864 (beta, the KL's estimator and what counts as a plateau are not published)",
+        selection="dynamic_sampling",
+        reference=Reference("reset", every=None, optimizer=True, on_plateau=Plateau(20)),
+    ),
+    "mvsr": lambda: Method(_single(), "arXiv 2512.18215, the baseline that it improves on"),
+    "mssr": lambda: Method(
+        _single(EntropyShaping()), "arXiv 2512.18215, with the sampled token's -p log p of the released code"
     ),
 }
 

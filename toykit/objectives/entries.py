@@ -113,6 +113,20 @@ _LINES: dict[str, _Line] = {
         "A = R_i - mean, x_t = -s (logp_t - log q(e_t)), s = 1 for right completions and else -1, e_t the token of the "
         "expert at t, q the policy before the update"
     ),
+    "rorecomp": _rl(
+        "-mean of sum_t min(rho_t A, clip(rho_t, 0.8, 1.2) A), A as in grpo, of the shorter half of the right and the "
+        "longer half of the wrong completions; the rest follows from a buffer, with probability 1/2"
+    ),
+    "prorl": _rl(
+        "-mean over tokens of min(rho_t A, clip(rho_t, 0.8, 1.4) A) + 0.05 h^2 / 2 over the mean of T, A as in grpo; "
+        "prompts of equal rewards are drawn again; where the reward has not risen for 20 steps pi0 becomes pi and the "
+        "optimizer's moments 0"
+    ),
+    "mvsr": _rl(
+        "-mean over tokens of min(rho_t A, clip(rho_t, 0.8, 1.3) A), at least 3 A, + 0.01 k3, A = (R - v) / std of the "
+        "batch, centred, v the prompt's own rate of right completions so far"
+    ),
+    "mssr": _rl("as mvsr with A_t = A + min(0.4 H_t, |A| / 2), H_t = -p log p of the token that was drawn"),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "

@@ -20,6 +20,7 @@ from toykit.objectives.kl import KL
 from toykit.objectives.objective import taken, tensors
 from toykit.objectives.penalties import Penalty
 from toykit.objectives.ratios import RATIOS, ratio
+from toykit.objectives.tracker import Tracker
 from toykit.objectives.transforms import Transform
 from toykit.rollouts.batch import Rollouts
 
@@ -100,7 +101,8 @@ class Prepared:
 class PolicyGradient:
     """-(sum over tokens of weight x surrogate) + penalties, as pieces.
 
-    advantage   from rewards (or from `signal` in their place), GAE with a critic, GreedyBaseline, RunningMean, OwnMean
+    advantage   from rewards (or from `signal` in their place), GAE with a critic, GreedyBaseline, RunningMean, Tracker,
+                OwnMean
                 or TokenReturns; GAE and TokenReturns take `extras["token_rewards"]` [..., B, G, T] where there are any
     ratio       none (the surrogate is A logp), token, sequence, importance
     clip        None, or the bounds of the ratio
@@ -114,7 +116,7 @@ class PolicyGradient:
                 that another policy wrote the token
     """
 
-    advantage: Advantage | GAE | GreedyBaseline | RunningMean | OwnMean | TokenReturns = field(
+    advantage: Advantage | GAE | GreedyBaseline | RunningMean | Tracker | OwnMean | TokenReturns = field(
         default_factory=Advantage
     )
     ratio: str = "none"
@@ -145,6 +147,7 @@ class PolicyGradient:
     @property
     def needs_reference(self) -> bool:
         read = [piece.needs_reference for piece in self.penalties] + [t.needs_reference for t in self.transforms]
+        read.append(getattr(self.advantage, "needs_reference", False))
         return self.kl is not None or self.signal is not None or any(read)
 
     @property

@@ -9,13 +9,18 @@ from toykit.selection.filters import (
     overlong_filter,
     selection,
 )
+from toykit.selection.recomposition import RECOMPOSITIONS, Recomposer, Recomposition, recomposition
 
 __all__ = [
+    "RECOMPOSITIONS",
     "SELECTIONS",
+    "Recomposer",
+    "Recomposition",
     "Selection",
     "dynamic_sampling",
     "greedy_failures",
     "informative",
     "overlong_filter",
+    "recomposition",
     "selection",
 ]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from toykit._checks import at_least, one_of, positive
-from toykit.training.reference import Reference
+from toykit.objectives import Reference
 
 OPTIMIZERS = ("adam", "sgd", "natural")
 FREE = (
@@ -33,6 +33,7 @@ class TrainConfig:
     max_grad_norm  gradient norm above which a step is scaled down; None for no limit
     autocast     compute the update in bf16 (log-probabilities stay float32); completions are drawn without it
     evaluate_every  steps between evaluations on the test split, logged as eval/...; None for none
+    reference    how the reference follows the policy; None for the method's own schedule, frozen where it has none
     seed         of everything random in the run
     """
 
@@ -47,7 +48,7 @@ class TrainConfig:
     max_grad_norm: float | None = None
     autocast: bool = False
     evaluate_every: int | None = None
-    reference: Reference = field(default_factory=Reference)
+    reference: Reference | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -18,7 +18,8 @@ from toykit.training.processes import ALONE, Processes
 class Stepper(Protocol):
     """What can be run: it counts its steps, makes one, and writes and reads its whole state."""
 
-    done: int
+    @property
+    def done(self) -> int: ...
 
     def step(self) -> dict[str, float]: ...
 

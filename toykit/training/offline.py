@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import at_least, finite, one_of, positive
-from toykit.objectives import KTO
+from toykit.objectives import KTO, Reference
 from toykit.objectives.offline import OfflineMethod, Read, check_batch, offline_method, row_losses, shared
 from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
@@ -27,7 +27,7 @@ from toykit.training import checkpoint, loop
 from toykit.training.evaluate import evaluate
 from toykit.training.memory import explained
 from toykit.training.processes import Processes
-from toykit.training.reference import Reference, first
+from toykit.training.reference import first
 from toykit.training.spread import Spread, with_last
 
 Source = Callable[[nn.Module, torch.Generator], Examples]  # makes a batch with the policy as it is

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from toykit.objectives import Batch
+from toykit.objectives import Batch, Prepared
 from toykit.policies import device_of
 from toykit.policies.critic import Critic
 from toykit.policies.gpt import Block
@@ -118,6 +118,12 @@ def portion(batch: Batch, share: Share) -> Batch:
     whole = batch.by_row()
     rows, real = _padded(len(whole.rollouts.rewards), share, batch.rollouts.mask.device)
     return whole.take(rows).times(real)
+
+
+def weighing(batch: Prepared) -> Prepared:
+    """The completions of a batch that have a weight, each as a group of one; the batch itself where all or none do."""
+    kept = (batch.token_weights != 0).any(-1).flatten()
+    return batch.by_row().take(kept) if bool(kept.any()) and not bool(kept.all()) else batch
 
 
 def divided(processes: Processes, rollouts: Rollouts, fn: Callable[[Rollouts], Tensor]) -> Tensor:

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -16,25 +15,25 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import finite
-from toykit.objectives import Batch, Method, Moving, Objective, method
-from toykit.policies import GPT, check_fits, device_of
+from toykit.objectives import Batch, Method, Moving, Objective, Prepared, Reference, method
+from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
-from toykit.policies.hub_cursor import compile_step
 from toykit.rewards import LearnedReward, ProcessRewards, Shaping
 from toykit.rollouts import Enumerated, Rollouts, Sampled, Strategy, check_supplied, chosen, greedy
-from toykit.selection import Selection, selection
+from toykit.selection import Selection, recomposition, selection
 from toykit.tasks.base import Prompts, Task
-from toykit.training import checkpoint, loop, speed
+from toykit.training import checkpoint, loop, resuming, speed
 from toykit.training.anchor import Anchor
 from toykit.training.config import TrainConfig
 from toykit.training.evaluate import evaluate
 from toykit.training.figures import of_rollouts
 from toykit.training.memory import explained, recomputing
 from toykit.training.natural import fisher, natural_step
+from toykit.training.optimizers import compiled, optimizer_of
 from toykit.training.processes import Processes
 from toykit.training.reading import Reader
-from toykit.training.reference import first
-from toykit.training.spread import Spread, portion, together, with_last
+from toykit.training.reference import Follower, first
+from toykit.training.spread import Spread, portion, together, weighing, with_last
 
 
 class Trainer:
@@ -70,12 +69,18 @@ class Trainer:
         if not isinstance(given, Method):
             given = Method(given, "given")
         self.policy, self.task, self.objective = policy, task, given.objective
+        self.evaluated = task  # stays, whatever a curriculum asks of the task in training
+        self.others: dict[str, Moving] = {}  # what else belongs in a checkpoint
         self.config = config or TrainConfig()
         self.processes = processes or Processes.here()
         self.strategy = strategy or Sampled()
         self.selection = selection or _selection(given)
         self.shaping = shaping or given.shaping
         self.data = given.data
+        how = given.recomposition
+        if how is not None:
+            _ = given.pieces  # whose advantages a recomposition keeps; another kind of loss is refused
+        self.recomposer = None if how is None else (recomposition(how) if isinstance(how, str) else how).start()
         policy.eval()  # dropout would make another policy of the one that made the completions
         self.device = device_of(policy)
         self.prompts = task.prompts("train").to(self.device)
@@ -92,16 +97,17 @@ class Trainer:
             )
         self._check_processes()
         needs = self.objective.needs_reference
-        self.reference = first(reference or policy, self.config.reference) if needs else None
+        self.follower = Follower(self.config.reference or given.reference or Reference())
+        self.reference = first(reference or policy, self.follower.how) if needs else None
         self.critic = make_critic(policy) if self.objective.needs_critic else None
         self.anchor = None
         if given.forward_kl is not None:
             self.anchor = Anchor(
                 given.forward_kl, reference or policy, task, self.prompts, self.strategy, self.config.seed
             )
-        self.models = Spread(self.processes, list(self._modules().values()))
+        self.models = Spread(self.processes, list(self.modules().values()))
         self.parameters = [p for m in (policy, self.critic) if m is not None for p in m.parameters() if p.requires_grad]
-        self.optimizer = _optimizer(self.config, self.parameters)
+        self.optimizer = optimizer_of(self.config, self.parameters)
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
         temperature = getattr(self.strategy, "temperature", 1.0)
         self.reader = Reader(
@@ -143,16 +149,24 @@ class Trainer:
             prepared = self.objective.prepare(self._with_others(rollouts))
             figures |= of_rollouts(prepared.rollouts) | shaped
             anchored = () if self.anchor is None else (self.anchor.batch(asked),)
-            for rows in self._minibatches(len(rollouts.prompt_ids)):
-                figures |= self._update(prepared if rows is None else prepared.minibatch(rows), *anchored)
+            if self.recomposer is None:
+                figures |= self._updates(prepared, self.config.epochs, *anchored)
+            else:
+                assert isinstance(prepared, Prepared), "as was seen to when the trainer was made"
+                split = self.recomposer.split(prepared)
+                figures |= self._updates(split.priority, self.config.epochs, *anchored)
+                later, found = self.recomposer.later(split, self.done, self.generator)
+                figures |= found
+                for batch in later:
+                    figures |= {f"compensation/{k}": v for k, v in self._updates(batch, 1).items()}
             if seen:
                 learning = speed.clock(self.device) - drawn_at
                 seen.learn(self.policy, rollouts, self.config.epochs, learning, self.processes.world)
         self.done += 1
-        if self.reference is not None:
-            self.config.reference.follow(self.reference, self.policy, self.done)
         if self.config.evaluate_every and self.done % self.config.evaluate_every == 0:
             figures |= {f"eval/{name}": value for name, value in self.evaluate().items()}
+        if self.reference is not None:
+            figures |= self.follower(self.reference, self.policy, self.optimizer, self.done, figures)
         return figures | {"seconds": time.perf_counter() - began}
 
     def rollouts(self, asked: Prompts | None = None) -> tuple[Rollouts | None, dict[str, float]]:
@@ -176,7 +190,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, float]:
         """The rewards of the policy as it is, on the test split: see `toykit.training.evaluate`; all processes ask."""
-        measured = partial(evaluate, self.policy, self.task, seed=self.config.seed, processes=self.processes)
+        measured = partial(evaluate, self.policy, self.evaluated, seed=self.config.seed, processes=self.processes)
         return self.models.whole(measured)
 
     def plain_policy(self) -> nn.Module:
@@ -196,42 +210,14 @@ class Trainer:
 
     def save(self, path: str | Path) -> None:
         """Writes everything that the next step depends on, so that a resumed run is the same bit for bit."""
-        tensors: dict[str, Tensor] = {}
-        for name, module in self._modules().items():
-            tensors |= checkpoint.module_tensors(name, module)
-        if self.optimizer is not None:
-            tensors |= checkpoint.optimizer_tensors(self.optimizer)
-        for name, kept in self._moving().items():
-            tensors |= {f"{name}/{k}": v for k, v in kept.state().items()}
-        if self.anchor is not None:
-            tensors |= {f"anchor/{k}": v for k, v in self.anchor.state().items()}
-        tensors["generator"] = self.generator.get_state()
-        meta = {"kind": "train", "step": self.done, "config": asdict(self.config)}
-        checkpoint.save(path, tensors, meta | checkpoint.frozen(self.policy), self.processes)
+        resuming.save(self, path)
 
     def load(self, path: str | Path) -> Trainer:
         """Restores what `save` wrote into a trainer that was built with the same arguments, and returns it.
 
         Raises ValueError where the file is truncated, foreign, or of another policy or configuration.
         """
-        tensors, meta = checkpoint.load(path, "train")
-        kept = self.config.kept()
-        if differ := sorted(k for k, v in kept.items() if meta["config"].get(k) != v):
-            raise ValueError(f"checkpoint {str(path)!r} was made with another config; {', '.join(differ)} differ")
-        if (frozen := checkpoint.frozen(self.policy)) and meta.get("frozen") != frozen["frozen"]:
-            raise ValueError(f"checkpoint {str(path)!r} was made with another base: weights that do not train differ")
-        wanted = [f"{name}/{key}" for name, kept in self._moving().items() for key in kept.state()]
-        if missing := [key for key in wanted if key not in tensors]:
-            raise ValueError(f"checkpoint must hold {' and '.join(missing)} for this objective, got none")
-        checkpoint.load_modules(self._modules(), tensors)
-        if self.optimizer is not None:
-            checkpoint.load_optimizer(self.optimizer, tensors)
-        for name, moving in self._moving().items():
-            moving.load({k.removeprefix(f"{name}/"): v for k, v in tensors.items() if k.startswith(f"{name}/")})
-        if self.anchor is not None:
-            self.anchor.load({k.removeprefix("anchor/"): v for k, v in tensors.items() if k.startswith("anchor/")})
-        self.generator.set_state(tensors["generator"])
-        self.done = meta["step"]
+        resuming.load(self, path)
         return self
 
     def _check_processes(self) -> None:
@@ -254,9 +240,16 @@ class Trainer:
         made = check_supplied(self.data, together(self.processes, make, len(prompts)))
         return self.shaping(made) if self.shaping is not None else (made, {})
 
-    def _minibatches(self, n: int) -> Iterator[Tensor | None]:
+    def _updates(self, batch: Batch, epochs: int, *anchored: Prepared) -> dict[str, float]:
+        """All updates on a batch, in minibatches; returns the figures of the last."""
+        figures: dict[str, float] = {}
+        for rows in self._minibatches(len(batch.rollouts.prompt_ids), epochs):
+            figures |= self._update(batch if rows is None else batch.minibatch(rows), *anchored)
+        return figures
+
+    def _minibatches(self, n: int, epochs: int) -> Iterator[Tensor | None]:
         size = self.config.minibatch
-        for _ in range(self.config.epochs):
+        for _ in range(epochs):
             if size is None or size >= n:
                 yield None
             else:
@@ -317,6 +310,7 @@ class Trainer:
 
     def _cut(self, batch: Batch) -> Iterator[Batch]:
         """This process's share of a batch, in pieces."""
+        batch = weighing(batch) if self.recomposer is not None and isinstance(batch, Prepared) else batch
         return portion(batch, self.processes.share).micro(self.config.micro_size)
 
     def _least(self) -> int:
@@ -342,28 +336,15 @@ class Trainer:
         whole = self.reader.logp(self.policy, prepared.rollouts).sum(-1)
         return fisher(whole, whole.detach().exp(), self.parameters)
 
-    def _modules(self) -> dict[str, nn.Module]:
+    def modules(self) -> dict[str, nn.Module]:
         every = {"policy": self.policy, "reference": self.reference, "critic": self.critic}
         return {name: module for name, module in every.items() if module is not None}
 
-    def _moving(self) -> dict[str, Moving]:
-        """What the objective keeps from batch to batch, by name."""
-        return dict(self.objective.moving)
-
-
-def compiled(policy: nn.Module) -> None:
-    """Compiles a GPT, and of a transformers model how it reads the tokens that it draws.
-
-    Raises ValueError for any other policy, whose cursor would be compiled anew for each token.
-    """
-    if isinstance(policy, GPT):
-        policy.compile()
-    elif hasattr(policy, "save_pretrained"):
-        compile_step(policy)
-    else:
-        raise ValueError(
-            f"compile must be False for a {type(policy).__name__}, only a GPT or a transformers model is compiled"
-        )
+    def moving(self) -> dict[str, Moving]:
+        """What the method keeps from batch to batch, by name."""
+        every: dict[str, Any] = dict(self.objective.moving) | {"follower": self.follower, "anchor": self.anchor}
+        every |= {"recomposition": self.recomposer}
+        return {name: kept for name, kept in (every | self.others).items() if isinstance(kept, Moving)}
 
 
 def _add(sums: dict[str, float], figures: dict[str, Tensor]) -> None:
@@ -373,11 +354,3 @@ def _add(sums: dict[str, float], figures: dict[str, Tensor]) -> None:
 
 def _selection(given: Method) -> Selection:
     return Selection() if given.selection is None else selection(given.selection)
-
-
-def _optimizer(config: TrainConfig, parameters: list[Any]) -> torch.optim.Optimizer | None:
-    if config.optimizer == "natural":
-        return None
-    if config.optimizer == "sgd":
-        return torch.optim.SGD(parameters, config.lr)
-    return torch.optim.AdamW(parameters, config.lr, weight_decay=0.0, fused=True)

@@ -87,13 +87,14 @@ def place(of: Method) -> Place:
     """A method in the menus. The weight of its KL does not count, nor what is added to a standard deviation."""
     o = of.pieces
     advantage = next((name for name, piece in ADVANTAGES.items() if _same(piece, o.advantage)), None)
-    further = o.penalties or o.signal or of.shaping or of.selection or of.forward_kl or of.data or advantage is None
+    further = o.penalties or o.signal or of.shaping or of.selection or of.forward_kl or of.recomposition or of.data
+    more = o.transforms or o.external or o.log_clip
     return Place(
         advantage,
         next((name for name, piece in RATIOS.items() if piece == (o.ratio, o.clip)), None),
         next((name for name, piece in SUMS.items() if piece == o.aggregate), None),
         next((name for name, piece in KLS.items() if _kind(piece) == _kind(o.kl)), None),
-        bool(further),
+        bool(further or more) or advantage is None,
     )
 
 
