@@ -118,6 +118,7 @@ REASONS = {
     "rl_plus": "a weight of tokens that another policy wrote (MIS) and solutions from elsewhere",
     "luffy": "a weight of tokens that another policy wrote (Reshaped) and solutions from elsewhere",
     "calibrl": "solutions from elsewhere (extras['expert_logp'])",
+    "apo": "advantages that are transformed (STCR) and a KL penalty that is weighted by completion",
 }
 
 

@@ -59,8 +59,7 @@ def test_a_random_reward_does_not_improve_a_clean_task_and_the_true_one_does(nam
 
 WITHOUT_CRITIC_OR_TARGET = (
     *("rloo", "kl_rl", "grpo", "dr_grpo", "dapo", "gspo", "lite_ppo", "self", "remax", "reinforce_plus_plus"),
-    *("rloo_clip", "grpo_trl", "luspo"),
-    *("rloo_clip", "grpo_trl", "rorecomp", "prorl", "mvsr", "mssr"),
+    *("rloo_clip", "grpo_trl", "luspo", "rorecomp", "prorl", "mvsr", "mssr"),
 )
 
 

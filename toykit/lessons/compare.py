@@ -68,7 +68,7 @@ def leads(results: Results, method: str, other: str, figure: str, above: float =
 
 def trails(results: Results, method: str, other: str, figure: str, below_by: float = 0.0) -> Evidence:
     """An effect: a method's figure ends below another's by more than `below_by`, seed by seed."""
-    return below(difference(last(results, method, figure), last(results, other, figure)), -below_by)
+    return below(difference(last(results, method, figure), last(results, other, figure)), 0.0 - below_by)
 
 
 def _change(results: Results, method: str, figure: str) -> list[float]:

@@ -2,6 +2,7 @@
 
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
 from toykit.objectives.aggregation import token_weights
+from toykit.objectives.asymmetric import DADS, STCR
 from toykit.objectives.baselines import Moving, RunningMean, TokenReturns
 from toykit.objectives.catalogue import CATALOGUE, Method, method
 from toykit.objectives.clipping import Clip
@@ -34,6 +35,7 @@ __all__ = [
     "CATALOGUE",
     "CPO",
     "CQL",
+    "DADS",
     "DIVERGENCES",
     "DPO",
     "GAE",
@@ -47,6 +49,7 @@ __all__ = [
     "PACS",
     "PIPELINES",
     "SFT",
+    "STCR",
     "UNA",
     "Advantage",
     "Batch",

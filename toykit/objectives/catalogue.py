@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from toykit._checks import one_of
 from toykit.objectives.advantages import GAE, Advantage, GreedyBaseline
+from toykit.objectives.asymmetric import DADS, STCR
 from toykit.objectives.baselines import RunningMean, TokenReturns
 from toykit.objectives.clipping import Clip
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering
@@ -264,6 +265,17 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
     "mvsr": lambda: Method(_single(), "arXiv 2512.18215, the baseline that it improves on"),
     "mssr": lambda: Method(
         _single(EntropyShaping()), "arXiv 2512.18215, with the sampled token's -p log p of the released code"
+    ),
+    "apo": lambda: Method(
+        PolicyGradient(
+            Advantage("group", "group", eps=1e-9),
+            ratio="token",
+            clip=Clip(),
+            aggregate="token_mean",
+            kl=KL(1e-3, "k3", route="autodiff", weight=DADS()),
+            transforms=(STCR(),),
+        ),
+        "arXiv 2506.21655 with the released settings (there the KL is first averaged over each completion)",
     ),
 }
 
