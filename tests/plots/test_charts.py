@@ -125,3 +125,13 @@ def test_spread_keeps_the_order_the_gap_and_the_mean(places, gap):
     in_order = moved[np.argsort(places, kind="stable")]
     assert (np.diff(in_order) >= gap - 1e-9).all()
     assert moved.sum() == pytest.approx(sum(places), abs=1e-6)
+
+
+def test_plain_bars_are_one_shape_a_series_side_by_side():
+    _, ax = figure()
+    bars(ax, {"prior": [1.0, 2.0], "posterior": [3.0, -1.0]}, ["a", "b"], layout="plain")
+    first, second = (patch.get_data() for patch in ax.patches)
+    assert first.values.tolist() == [1.0, 0.0, 2.0] and second.values.tolist() == [3.0, 0.0, -1.0]
+    assert first.edges.tolist() == pytest.approx([-0.4, 0.0, 0.6, 1.0])
+    assert second.edges.tolist() == pytest.approx([0.0, 0.4, 1.0, 1.4])
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b"]

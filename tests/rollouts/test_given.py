@@ -5,7 +5,7 @@ import torch
 
 from toykit.exact import leaf_log_probs, likelihood_gradient, node_log_probs
 from toykit.policies import GPT, GPTConfig, TabularLM
-from toykit.rollouts import Given, of_leaves
+from toykit.rollouts import Given, of_leaves, of_lengths
 from toykit.tasks import FeatureTree, Operator, TreeTask
 from toykit.training import TrainConfig, Trainer
 
@@ -85,3 +85,12 @@ def test_bad_input_is_named():
         Given(TOKENS[:2], RIGHT.mask[:2])(policy, TASK, TASK.prompts())
     with pytest.raises(ValueError, match="prompts must hold at least one prompt, got none"):
         RIGHT(policy, TASK, TASK.prompts()[:0])
+
+
+def test_groups_of_lengths_alone():
+    made = of_lengths(torch.tensor([[2, 1], [3, 3]]), torch.tensor([[1, 0], [0, 1]]))
+    assert made.lengths.tolist() == [[2, 1], [3, 3]] and made.rewards.tolist() == [[1, 0], [0, 1]]
+    assert made.correct.tolist() == [[True, False], [False, True]] and made.prompt_ids.tolist() == [0, 1]
+    assert made.weights.tolist() == [[0.5, 0.5], [0.5, 0.5]] and made.horizon == 3
+    leading = of_lengths(torch.ones(4, 2, 3, dtype=torch.int64), torch.ones(4, 2, 3))
+    assert leading.completions.shape == (4, 2, 3, 1) and leading.prompt_ids.shape == (4, 2)

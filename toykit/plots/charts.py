@@ -51,7 +51,7 @@ def curve_with_interval(
     return line
 
 
-LAYOUTS = ("grouped", "overlay", "stacked")
+LAYOUTS = ("grouped", "plain", "overlay", "stacked")
 
 
 def bars(
@@ -63,7 +63,8 @@ def bars(
 ) -> None:
     """Draws named series of n values as bars: side by side, laid over each other, or stacked.
 
-    The look of each comes from its name (or from `roles`). "overlay" fills the first and outlines the others, which
+    The look of each comes from its name (or from `roles`). "plain" is side by side too, each series as one shape, which
+    draws fast enough for an explorer. "overlay" fills the first and outlines the others, which
     stays readable with many bars; "stacked" piles positive parts upwards and negative ones downwards. `labels` name
     the n places.
     """
@@ -74,7 +75,12 @@ def bars(
         raise ValueError(f"series must have the same number of values, got {sorted(counts)}")
     n = counts.pop()
     looks = {name: look((roles or {}).get(name, name)) for name in values}
-    _overlay(ax, values, looks, n) if layout == "overlay" else _boxes(ax, values, looks, layout == "stacked")
+    if layout == "plain":
+        _shapes(ax, values, looks)
+    elif layout == "overlay":
+        _overlay(ax, values, looks, n)
+    else:
+        _boxes(ax, values, looks, layout == "stacked")
     ax.grid(False, axis="x")
     if labels is not None:
         ax.set_xticks(range(n), labels)
@@ -92,6 +98,15 @@ def _overlay(ax: Axes, values: Mapping[str, np.ndarray], looks: Mapping[str, Rol
             ax.stairs(v, edges, fill=True, facecolor=how.color, alpha=0.35, label=name)
         else:
             ax.stairs(v, edges, edgecolor=how.color, linestyle=how.linestyle, linewidth=1.6, label=name)
+
+
+def _shapes(ax: Axes, values: Mapping[str, np.ndarray], looks: Mapping[str, Role]) -> None:
+    width = 0.8 / len(values)
+    for i, (name, v) in enumerate(values.items()):
+        how, start = looks[name], np.arange(v.size) + (i - len(values) / 2) * width
+        edges = np.stack([start, start + width], 1).ravel()
+        heights = np.stack([v, np.zeros_like(v)], 1).ravel()[:-1]
+        ax.stairs(heights, edges, fill=True, facecolor=how.color, edgecolor="white", hatch=how.hatch, label=name)
 
 
 def _boxes(ax: Axes, values: Mapping[str, np.ndarray], looks: Mapping[str, Role], stacked: bool) -> None:

@@ -2,7 +2,7 @@
 
 from toykit.rollouts.batch import Rollouts
 from toykit.rollouts.examples import Demonstrations, Examples, Labelled, Pairs, Steps
-from toykit.rollouts.given import Given, of_leaves
+from toykit.rollouts.given import Given, of_leaves, of_lengths
 from toykit.rollouts.logprobs import (
     chosen,
     leaf_logps,
@@ -43,6 +43,7 @@ __all__ = [
     "log_softmax",
     "node_logps",
     "of_leaves",
+    "of_lengths",
     "outputs",
     "own_weights",
     "sample",

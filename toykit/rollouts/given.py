@@ -96,3 +96,26 @@ def of_leaves(task: TreeTask, leaves: Tensor, logp: Tensor) -> Rollouts:
         weights=torch.full((m, 1, g), 1 / g, dtype=logp.dtype),
         horizon=task.horizon,
     ).check()
+
+
+def of_lengths(lengths: Tensor, rewards: Tensor) -> Rollouts:
+    """Groups [..., B, G] of which only lengths (tokens) and rewards are told: what a method does to those alone.
+
+    Tokens are 0, log-probabilities 0, weights 1/G and prompts one token each with ids 0 to B - 1; `with_` changes what
+    matters. The log-probabilities are float64.
+    """
+    *lead, b, g = lengths.shape
+    mask = torch.arange(int(lengths.max()), device=lengths.device) < lengths[..., None]
+    ids = torch.arange(b, device=lengths.device).expand(*lead, b)
+    rewards = rewards.double()
+    return Rollouts(
+        prompts=torch.zeros_like(ids)[..., None],
+        prompt_mask=torch.ones_like(ids, dtype=torch.bool)[..., None],
+        prompt_ids=ids,
+        completions=torch.zeros_like(mask, dtype=torch.int64),
+        mask=mask,
+        old_logp=torch.zeros_like(mask, dtype=torch.float64),
+        rewards=rewards,
+        weights=torch.full_like(rewards, 1 / g),
+        horizon=mask.shape[-1],
+    ).check()

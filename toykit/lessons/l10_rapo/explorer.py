@@ -14,7 +14,7 @@ from toykit.diagnostics import exact_pass_at_k
 from toykit.exact import forward_kl_optimum, reverse_kl_optimum
 from toykit.lessons.l10_rapo.exact import REWARDS, reference, tempered
 from toykit.lessons.l10_rapo.figures import LOOKS
-from toykit.plots import Slider, explore, figure, wipe
+from toykit.plots import Slider, bars, explore, figure, wipe
 from toykit.plots.explorer import Explorer
 
 EPS = (0.0, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
@@ -57,18 +57,10 @@ def optima_figure(alpha: float = 0.2, eps: float = 1e-4, beta: float = 0.0, phi:
 
 
 def _draw_bars(ax: Axes, laws: dict[str, Tensor]) -> None:
-    """Bars side by side, those of one law as one shape, which draws faster."""
-    width, n = 0.8 / len(laws), len(ANSWERS)
-    for i, (name, p) in enumerate(laws.items()):
-        start = torch.arange(n) + (i - len(laws) / 2) * width
-        edges = torch.stack([start, start + width], 1).flatten()
-        steps = torch.stack([p, torch.zeros(n)], 1).flatten()[:-1]
-        how = LOOKS[name]
-        label = NAMES.get(name, name)
-        ax.stairs(steps, edges, fill=True, facecolor=how.color, edgecolor="white", hatch=how.hatch, label=label)
-    ax.set_xticks(range(n), ANSWERS)
-    ax.set(title="the best policies", xlabel="answer", ylabel="probability", ylim=(0, 1.04), xlim=(-0.5, n - 0.5))
-    ax.grid(False, axis="x")
+    names = {name: NAMES.get(name, name) for name in laws}
+    roles = {names[name]: LOOKS[name] for name in laws}
+    bars(ax, {names[name]: p for name, p in laws.items()}, ANSWERS, "plain", roles)
+    ax.set(title="the best policies", xlabel="answer", ylabel="probability", ylim=(0, 1.04))
     ax.legend(loc="upper left", bbox_to_anchor=(0.18, 1.0))
 
 

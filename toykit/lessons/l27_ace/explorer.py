@@ -6,13 +6,12 @@ from functools import cache
 from typing import Any
 
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from toykit.lessons.l27_ace.exact import GRPO, path, rule, winner
 from toykit.lessons.l27_ace.figures import LOOKS
-from toykit.plots import Choice, Role, Slider, explore, figure, role, wipe
+from toykit.plots import Choice, Slider, bars, explore, figure, role, wipe
 from toykit.plots.explorer import Explorer
 
 MASSES = (0.0653, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # the first has the reference's proportions
@@ -40,16 +39,18 @@ def _frame() -> tuple[Figure, Any]:
 def step_figure(alpha: float = 2.0, mass: float = 0.8, kind: str = "softplus") -> Figure:
     """Policy and reference, the change of each answer in one exact step, and the factor against c."""
     found, made = _step(alpha, mass, kind), _frame()[0]
-    bars, change, curve = wipe(made)
-    looks = {"GRPO": LOOKS["GRPO"], "rule": LOOKS[KINDS[kind]]}
-    _draw_bars(bars, {"policy": found["policy"], "reference": found["reference"]}, {"policy": role("exact")})
-    bars.set(title="before the step", ylabel="probability", ylim=(0, 1))
-    _draw_bars(change, {"GRPO": 1000 * found["GRPO"], KINDS[kind]: 1000 * found["rule"]}, {KINDS[kind]: looks["rule"]})
+    laws, change, curve = wipe(made)
+    how, name = LOOKS[KINDS[kind]], KINDS[kind]
+    before = {"policy": found["policy"], "reference": found["reference"]}
+    bars(laws, before, ANSWERS, "plain", {"policy": role("exact"), "reference": LOOKS["reference"]})
+    laws.set(title="before the step", ylabel="probability", ylim=(0, 1))
+    steps = {"GRPO": 1000 * found["GRPO"], name: 1000 * found["rule"]}
+    bars(change, steps, ANSWERS, "plain", {"GRPO": LOOKS["GRPO"], name: how})
     change.axhline(0, color="#888888", linewidth=0.8)
     change.set(title="change in one step, × 1000", ylim=(-14, 4))
-    for ax, place in ((bars, "upper right"), (change, "lower right")):
+    for ax, place in ((laws, "upper right"), (change, "lower right")):
+        ax.tick_params(axis="x", labelsize=8)
         ax.legend(loc=place)
-    how = looks["rule"]
     curve.plot(RATIOS, rule(alpha, kind)(RATIOS), color=how.color, linestyle=how.linestyle)
     for name, i, offset in (("spurious", 1, (-6, 5)), ("others", 2, (8, -10))):
         x, height = found["c"][i].item(), found["factor"][i].item()
@@ -58,20 +59,6 @@ def step_figure(alpha: float = 2.0, mass: float = 0.8, kind: str = "softplus") -
         curve.annotate(name, (x, height), offset, textcoords="offset points", ha=align, fontsize=8)
     curve.set(title="factor of wrong answers", xlabel="c, nats", ylim=(-0.4, 13), xlim=(-3, 3.5))
     return made
-
-
-def _draw_bars(ax: Axes, series: dict[str, Tensor], looks: dict[str, Role]) -> None:
-    """Bars side by side, those of one series as one shape, which draws faster."""
-    width, n = 0.8 / len(series), len(ANSWERS)
-    for i, (name, values) in enumerate(series.items()):
-        start = torch.arange(n) + (i - len(series) / 2) * width
-        edges = torch.stack([start, start + width], 1).flatten()
-        steps = torch.stack([values, torch.zeros(n)], 1).flatten()[:-1]
-        how = looks.get(name) or LOOKS[name]
-        ax.stairs(steps, edges, fill=True, facecolor=how.color, edgecolor="white", hatch=how.hatch, label=name)
-    ax.set_xticks(range(n), ANSWERS, fontsize=8)
-    ax.set(xlim=(-0.6, n - 0.4))
-    ax.grid(False, axis="x")
 
 
 def step_words(alpha: float = 2.0, mass: float = 0.8, kind: str = "softplus") -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 
-from toykit.lessons.base import Claim, Evidence, Results, at_most, below, units
+from toykit.lessons.base import Claim, Evidence, Results, at_most, below, printed, sampled_claims, units
 from toykit.lessons.compare import leads, rises, trails
 
 # The card's numbers, as it prints them.
@@ -23,12 +23,6 @@ CARD_SHARES = ("0.65", "0.54", "0.23")  # of the accuracy that the KL costs, at 
 CARD_LENGTHS = ("3.750000", "3.749956", "3.578284", "3.341854", "3.178295")
 CARD_STEPS = [72, 72, 68, 63, 57]
 CARD_FACTORS = ("1.001", "1.00995", "1.0392")  # of answers 100, 1000 and 4000 tokens too long
-
-
-def rounds_to(measured: list[float], printed: tuple[str, ...]) -> Evidence:
-    """Numbers that round to the card's, in units of their last digit."""
-    worst = max(units(m, p) for m, p in zip(measured, printed, strict=True))
-    return Evidence(worst <= 0.501, {"units of the last digit": worst}, "<= 0.5", tolerance=0.501)
 
 
 def falling(row: list[float]) -> bool:
@@ -51,7 +45,7 @@ def c2a(results: Results) -> Evidence:
 
 def c2b(results: Results) -> Evidence:
     found = [p for arm in CARD_ROOTS for p in results["balance"]["roots"][arm]]
-    return rounds_to(found, CARD_ROOTS["KL"] + CARD_ROOTS["DADS"])
+    return printed(found, CARD_ROOTS["KL"] + CARD_ROOTS["DADS"])
 
 
 def c2c(results: Results) -> Evidence:
@@ -78,7 +72,7 @@ def c3a(results: Results) -> Evidence:
         for i in range(2)
         for x in (*found["accuracy"][arm][i][-2:], found["kl"][arm][i], found["entropy"][arm][i])
     ]
-    return rounds_to(measured, tuple(x for rows in CARD_FLOW.values() for row in rows for x in row))
+    return printed(measured, tuple(x for rows in CARD_FLOW.values() for row in rows for x in row))
 
 
 def regained(results: Results, start: int) -> list[float]:
@@ -90,7 +84,7 @@ def regained(results: Results, start: int) -> list[float]:
 def c3b(results: Results) -> Evidence:
     """To one unit of the last digit: 0.6449 is printed as 0.65."""
     shares = regained(results, 0)
-    off = max(units(share, printed) for share, printed in zip(shares, CARD_SHARES, strict=True))
+    off = max(units(share, there) for share, there in zip(shares, CARD_SHARES, strict=True))
     return Evidence(off <= 1 and falling(shares), shares, CARD_SHARES, tolerance=0.01)
 
 
@@ -104,7 +98,7 @@ def c3c(results: Results) -> Evidence:
 
 def c4a(results: Results) -> Evidence:
     found = results["lengths"]
-    same = rounds_to(found["wrong"][0], CARD_LENGTHS)
+    same = printed(found["wrong"][0], CARD_LENGTHS)
     holds = bool(same.holds) and falling(found["wrong"][0]) and found["steps"][0] == CARD_STEPS
     return Evidence(holds, {"wrong": found["wrong"][0], "steps": found["steps"][0]}, CARD_LENGTHS, tolerance=0.501)
 
@@ -137,7 +131,7 @@ def c4e(results: Results) -> Evidence:
 
 
 def c5(results: Results) -> Evidence:
-    return rounds_to(results["released"], CARD_FACTORS)
+    return printed(results["released"], CARD_FACTORS)
 
 
 def s1(results: Results) -> Evidence:
@@ -164,8 +158,8 @@ EXACT: tuple[tuple[str, str, str, Callable[[Results], Evidence]], ...] = (
 )
 
 
-def sampled(rung: str, letter: str) -> tuple[Claim, ...]:
-    """The claims of a rung that samples; their directions are the card's or were set down before the first run."""
+def sampled() -> tuple[Claim, ...]:
+    """The claims of the rungs that sample; their directions are the card's or were set down before the first run."""
     length = "hard wrong length"
     rows: list[tuple[str, Callable[[Results], Evidence]]] = [
         ("GRPO raises success on hard prompts", partial(rises, method="GRPO", figure="hard success")),
@@ -192,11 +186,10 @@ def sampled(rung: str, letter: str) -> tuple[Claim, ...]:
         ),
         ("APO keeps more entropy than GRPO without KL", partial(leads, method="APO", other="GRPO", figure="entropy")),
     ]
-    return tuple(Claim(f"{letter}{i}", text, "effect", rung, check) for i, (text, check) in enumerate(rows, start=1))
+    return sampled_claims(rows)
 
 
 CLAIMS = (
     *(Claim(name, text, kind, "exact", check) for name, kind, text, check in EXACT),
-    *sampled("gpt", "G"),
-    *sampled("llm", "L"),
+    *sampled(),
 )

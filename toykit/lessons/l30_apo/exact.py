@@ -8,13 +8,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toykit.exact import ascend, entropy, enumerate_groups, expected_advantage, kl
+from toykit.exact import ascend, entropy, enumerate_groups, expected_advantage, kl, mean_score
 from toykit.lessons.base import Results
+from toykit.lessons.trained import trained_table
 from toykit.objectives import DADS, STCR, Advantage, PolicyGradient, estimate, method
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated, Rollouts
+from toykit.rollouts import of_lengths
 from toykit.tasks import Bandit
-from toykit.training import TrainConfig, Trainer
 
 SEEDS = tuple(range(8))
 RIGHT = torch.tensor([True, True, False, False, False])
@@ -110,7 +110,7 @@ def follow(log_ref: Tensor, right: Tensor, beta: Tensor, lr: float, keep: Sequen
         pull = beta * torch.where(right, weights[..., None], 1.0) * (1 - (log_ref - log_pi[1:]).exp())
         values = expected_advantage(p, gain(p), right)
         values[1:] -= pull
-        return pi * (values - (pi * values).sum(-1, keepdim=True))
+        return mean_score(pi, values)
 
     return ascend(gradient, log_ref.expand(len(ARMS), *log_ref.shape), lr, keep).log_softmax(-1)
 
@@ -157,13 +157,12 @@ def flow(beta: float = 1.0) -> Results:
 def trainer_agrees(steps: int = 10) -> Results:
     """S1: the Trainer on enumerated answers takes the steps of the flow, with the catalogue's APO at beta = 1."""
     ours = follow(base(), RIGHT, torch.ones(1, dtype=torch.float64), LR, [steps])[0, ARMS.index("DADS")]
-    objective = method("apo").with_beta(1.0).objective.with_(advantage=Advantage("group", "group", eps=0.0))
+    objective = method("apo").with_beta(1.0).pieces.with_(advantage=Advantage("group", "group", eps=0.0))
     errors = []
     for log_ref, expected in zip(base(), ours, strict=True):
         task = Bandit(RIGHT.double())
-        policy = TabularLM.of(task, logits=log_ref[None])
-        Trainer(policy, task, objective, Enumerated(), TrainConfig(lr=LR, optimizer="sgd")).run(steps, progress=False)
-        errors.append(float((policy.table.detach()[0].log_softmax(-1) - expected).abs().max()))
+        table = trained_table(TabularLM.of(task, logits=log_ref[None]), task, objective, LR, steps)
+        errors.append(float((table[0].log_softmax(-1) - expected).abs().max()))
     return {"steps": steps, "error": max(errors)}
 
 
@@ -175,20 +174,9 @@ def random_start(seed: int) -> Tensor:
 def pushes(index: Tensor, transforms: Sequence[tuple[STCR, ...]], further: Tensor) -> Tensor:
     """[transforms, groups, 8]: how each group pushes each answer, by the objective's own advantages over its size."""
     groups = index.shape[0]
-    mask = torch.arange(int(LENGTHS.max())) < LENGTHS[index][..., None]
     correct = CORRECT[index].double()
-    one = torch.ones(groups, 1, dtype=torch.int64)
-    batch = Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.arange(groups),
-        completions=torch.zeros_like(mask, dtype=torch.int64),
-        mask=mask,
-        old_logp=torch.zeros_like(mask, dtype=torch.float64),
-        rewards=correct + further[index],
-        weights=torch.full_like(correct, 1 / GROUP),
-        extras={"task_rewards": correct},
-    )
+    rewards = correct + further[index]
+    batch = of_lengths(LENGTHS[index], rewards).with_(extras={"task_rewards": correct})
     found = []
     for given in transforms:
         objective = PolicyGradient(Advantage("group", "group", eps=1e-9), transforms=given)

@@ -13,7 +13,7 @@ from torch import Tensor
 from toykit.lessons.l30_apo.exact import cost, gain, root
 from toykit.lessons.l30_apo.figures import LOOKS
 from toykit.objectives import DADS, STCR, Advantage
-from toykit.plots import Slider, explore, figure, wipe
+from toykit.plots import Slider, bars, explore, figure, wipe
 from toykit.plots.explorer import Explorer
 
 GROUPS = (4, 8, 16)
@@ -50,21 +50,13 @@ def apo_figure(beta: float = 1.0, p0: float = 0.05, lnb: float = 0.1, size: int 
     _draw_weight(left, size)
     _draw_balance(middle, beta, p0)
     lengths, correct, before, after = _group(p0, lnb, size)
-    _draw_bars(right, before, after)
     names = [f"{int(n)}\n{'✓' if ok else ''}" for n, ok in zip(lengths, correct, strict=True)]
-    right.set_xticks(range(size), names, fontsize=7 if size > 8 else 9)
-    right.set(title="advantages, ✓ right", xlabel="tokens of the completion", xlim=(-0.6, size - 0.4), ylim=(-4.6, 4.4))
+    looks = {"before": LOOKS["KL"], "after STCR": LOOKS["APO"]}
+    bars(right, {"before": before, "after STCR": after}, names, "plain", looks)
+    right.tick_params(axis="x", labelsize=7 if size > 8 else 9)
+    right.set(title="advantages, ✓ right", xlabel="tokens of the completion", ylim=(-4.6, 4.4))
     right.legend(loc="lower left")
     return made
-
-
-def _draw_bars(ax: Axes, *series: Tensor) -> None:
-    """Bars side by side, those of one series as one shape, which draws faster."""
-    for i, (label, how) in enumerate({"before": LOOKS["KL"], "after STCR": LOOKS["APO"]}.items()):
-        start = torch.arange(len(series[i])) + 0.4 * (i - 1)
-        edges = torch.stack([start, start + 0.4], 1).flatten()
-        heights = torch.stack([series[i], torch.zeros_like(series[i])], 1).flatten()[:-1]
-        ax.stairs(heights, edges, fill=True, facecolor=how.color, edgecolor="white", hatch=how.hatch, label=label)
 
 
 def _draw_weight(ax: Axes, size: int) -> None:
