@@ -6,25 +6,15 @@ import pytest
 import torch
 
 from toykit.lessons.held_out import held_out, summary
-from toykit.rollouts import Rollouts
+from toykit.rollouts import of_lengths
 from toykit.tasks import ChainSum
 from toykit.training import Trainer, load_policy
 
 
 def test_a_summary_by_hand():
     """Three completions of 2, 4 and 1 tokens, right, wrong and right, each token with probability 1/e."""
-    mask = torch.arange(4) < torch.tensor([[[2], [4], [1]]])
-    one = torch.ones(1, 1, dtype=torch.int64)
-    made = Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.tensor([0]),
-        completions=mask.long(),
-        mask=mask,
-        old_logp=-mask.double(),
-        rewards=torch.tensor([[1.0, 0.0, 1.0]]),
-        weights=torch.full((1, 3), 1 / 3),
-    )
+    made = of_lengths(torch.tensor([[2, 4, 1]]), torch.tensor([[1.0, 0.0, 1.0]]))
+    made = made.with_(old_logp=-made.mask.double())
     assert summary(made) == pytest.approx(
         {
             "success": 2 / 3,

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from toykit.lessons import claims, judge, load, recorded, run
 from toykit.lessons.l10_rapo import exact, explorer, sampled, shared_logits
 from toykit.plots.images import pixels
-from toykit.rollouts import Rollouts, leaf_logps
+from toykit.rollouts import leaf_logps, of_lengths
 from toykit.tasks import AlternatingSum
 from toykit.training import load_policy
 
@@ -205,18 +205,8 @@ def test_the_methods_differ_in_their_penalty_alone():
 def test_a_penalty_in_the_reward_of_a_group_that_fails_is_blown_up_to_full_strength_and_one_beside_it_is_not():
     """Log-ratios of 0, 0.001, 0.002, 0.003 and no right answer: in the reward they are divided by their own spread."""
     ratio = torch.tensor([0.0, 0.001, 0.002, 0.003], dtype=torch.float64)[None, :, None]
-    one = torch.ones(1, 1, dtype=torch.int64)
-    batch = Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.tensor([0]),
-        completions=torch.zeros(1, 4, 1, dtype=torch.int64),
-        mask=torch.ones(1, 4, 1, dtype=torch.bool),
-        old_logp=ratio - 1,
-        rewards=torch.zeros(1, 4, dtype=torch.float64),
-        weights=torch.full((1, 4), 0.25, dtype=torch.float64),
-        ref_logp=torch.full((1, 4, 1), -1.0, dtype=torch.float64),
-    )
+    batch = of_lengths(torch.ones(1, 4, dtype=torch.int64), torch.zeros(1, 4))
+    batch = batch.with_(old_logp=ratio - 1, ref_logp=torch.full((1, 4, 1), -1.0, dtype=torch.float64))
     made = sampled.methods()
     inside, beside = (
         made[f"GRPO + reverse KL{where}"].objective.prepare(batch).advantages for where in ("", ", beside")

@@ -8,25 +8,15 @@ import pytest
 import torch
 
 from toykit.objectives import DADS, STCR, Advantage, method
-from toykit.rollouts import Rollouts
+from toykit.rollouts import Rollouts, of_lengths
 
 
 def group(right: str, lengths: list[int], weights: list[float] | None = None, further: list[float] | None = None):
     """One prompt's completions: 1 is right and 0 wrong, with their tokens; `further` is added to the reward."""
-    n, t = len(lengths), max(lengths)
     correct = torch.tensor([[float(c) for c in right]], dtype=torch.float64)
-    one = torch.ones(1, 1, dtype=torch.int64)
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.tensor([0]),
-        completions=torch.zeros(1, n, t, dtype=torch.int64),
-        mask=torch.arange(t) < torch.tensor(lengths)[None, :, None],
-        old_logp=torch.zeros(1, n, t, dtype=torch.float64),
-        rewards=correct + torch.tensor(further or [0.0] * n, dtype=torch.float64),
-        weights=torch.tensor([weights or [1 / n] * n], dtype=torch.float64),
-        extras={"task_rewards": correct},
-    ).check()
+    rewards = correct + torch.tensor(further or [0.0] * len(lengths), dtype=torch.float64)
+    made = of_lengths(torch.tensor([lengths]), rewards).with_(extras={"task_rewards": correct})
+    return made if weights is None else made.with_(weights=torch.tensor([weights], dtype=torch.float64))
 
 
 def advantages(batch: Rollouts) -> torch.Tensor:

@@ -9,26 +9,14 @@ import torch
 from torch import Tensor
 
 from toykit.objectives import Advantage, PolicyGradient, method
-from toykit.rollouts import Rollouts
+from toykit.rollouts import Rollouts, of_lengths
 
 MEAN = Advantage("group")
 
 
 def batch(lengths: list[int], rewards: list[float]) -> Rollouts:
     """One prompt whose completions have these lengths and rewards."""
-    g, t = len(lengths), max(lengths)
-    one = torch.ones(1, 1, dtype=torch.int64)
-    mask = (torch.arange(t) < torch.tensor(lengths)[:, None])[None]
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.tensor([0]),
-        completions=torch.zeros(1, g, t, dtype=torch.int64),
-        mask=mask,
-        old_logp=torch.zeros(1, g, t, dtype=torch.float64),
-        rewards=torch.tensor([rewards], dtype=torch.float64),
-        weights=torch.full((1, g), 1 / g, dtype=torch.float64),
-    )
+    return of_lengths(torch.tensor([lengths]), torch.tensor([rewards]))
 
 
 def loss_and_slope(objective: PolicyGradient, made: Rollouts, logp: Tensor) -> tuple[float, Tensor]:

@@ -10,28 +10,16 @@ import torch
 
 from toykit.exact import enumerate_groups, group_values
 from toykit.objectives import Advantage, Overconfidence, PolicyGradient, log_ratio, method
-from toykit.rollouts import Rollouts
+from toykit.rollouts import Rollouts, of_lengths
 
 
 def batch(ratios, rewards, lengths=None, **further) -> Rollouts:
     """One prompt whose completions have log-ratios `ratios`, all of it on the first of their tokens."""
-    c, r = (torch.tensor([x], dtype=torch.float64) for x in (ratios, rewards))
-    longest = max(lengths or (1,))
-    mask = torch.arange(longest) < torch.tensor([lengths or [1] * len(ratios)])[..., None]
-    old = torch.where(torch.arange(longest) == 0, c[..., None] - 9.0, -9.0)
-    one = torch.ones(1, 1, dtype=torch.int64)
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.tensor([0]),
-        completions=torch.zeros(mask.shape, dtype=torch.int64),
-        mask=mask,
-        old_logp=old.masked_fill(~mask, 0.0),
-        rewards=r,
-        weights=torch.full_like(r, 1 / r.shape[1]),
-        ref_logp=torch.full(mask.shape, -9.0, dtype=torch.float64),  # where masked too, which must not count
-        **further,
-    )
+    made = of_lengths(torch.tensor([lengths or [1] * len(ratios)]), torch.tensor([rewards]))
+    first = torch.arange(made.horizon) == 0
+    old = torch.where(first, torch.tensor([ratios], dtype=torch.float64)[..., None] - 9.0, -9.0)
+    ref = torch.full(made.mask.shape, -9.0, dtype=torch.float64)  # where masked too, which must not count
+    return made.with_(old_logp=old.masked_fill(~made.mask, 0.0), ref_logp=ref, **further)
 
 
 def transformed(rule: Overconfidence, rollouts: Rollouts, advantages: tuple[float, ...]) -> list[float]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from toykit.objectives import Advantage, EntropyShaping, PolicyGradient, Tracker, Transform, forgetting, method
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated, Rollouts, Sampled
+from toykit.rollouts import Enumerated, Rollouts, Sampled, of_lengths
 from toykit.tasks.bandit import Bandit, random_bandit
 from toykit.training import TrainConfig, Trainer
 
@@ -17,19 +17,9 @@ from toykit.training import TrainConfig, Trainer
 def batch(ids: list[int], rewards: list[list[float]], shift: float = 0.0) -> Rollouts:
     """Completions of one token of log-probability log 1/2; the reference's is lower by `shift`."""
     r = torch.tensor(rewards, dtype=torch.float64)
-    one, tokens = torch.ones(len(ids), 1, dtype=torch.int64), torch.zeros(*r.shape, 1, dtype=torch.int64)
-    old = torch.full(tokens.shape, 0.5, dtype=torch.float64).log()
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.tensor(ids),
-        completions=tokens,
-        mask=tokens == 0,
-        old_logp=old,
-        rewards=r,
-        weights=torch.full_like(r, 1 / r.shape[1]),
-        ref_logp=old - shift,
-    )
+    old = torch.full((*r.shape, 1), 0.5, dtype=torch.float64).log()
+    made = of_lengths(torch.ones_like(r).long(), r)
+    return made.with_(prompt_ids=torch.tensor(ids), old_logp=old, ref_logp=old - shift)
 
 
 def advantages(tracker: Tracker, rollouts: Rollouts) -> list[list[float]]:

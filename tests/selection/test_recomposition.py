@@ -10,7 +10,7 @@ from torch import Tensor
 
 from toykit.objectives import Advantage, Method, PolicyGradient, method
 from toykit.policies import GPT, GPTConfig, TabularLM
-from toykit.rollouts import Enumerated, Rollouts, Sampled
+from toykit.rollouts import Enumerated, Rollouts, Sampled, of_lengths
 from toykit.selection import Recomposition, recomposition
 from toykit.tasks.bandit import TreeTask, random_bandit
 from toykit.tasks.chain_sum import ChainSum
@@ -22,22 +22,9 @@ PLAIN = PolicyGradient(Advantage(mean="group"))
 
 def batch(lengths: list[list[int]], right: list[list[int]], weights: Tensor | None = None) -> Rollouts:
     """Completions of given lengths, right (1) or wrong (0)."""
-    n = torch.tensor(lengths)
-    mask = torch.arange(int(n.max())) < n[..., None]
-    rewards = torch.tensor(right).double()
-    one = torch.ones(len(n), 1, dtype=torch.int64)
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.arange(len(n)),
-        completions=torch.zeros_like(mask, dtype=torch.int64),
-        mask=mask,
-        old_logp=torch.full(mask.shape, -0.7, dtype=torch.float64) * mask,
-        rewards=rewards,
-        weights=torch.full_like(rewards, 1 / n.shape[-1]) if weights is None else weights,
-        horizon=10,
-        enumerated=weights is not None,
-    )
+    made = of_lengths(torch.tensor(lengths), torch.tensor(right))
+    made = made.with_(old_logp=-0.7 * made.mask.double(), horizon=10)
+    return made if weights is None else made.with_(weights=weights, enumerated=True)
 
 
 CARD = batch([[3, 5, 9, 4, 8]], [[1, 1, 1, 0, 0]])
