@@ -45,14 +45,19 @@ def methods() -> dict[str, Method]:
 
 
 @torch.no_grad()
-def rates(policy: nn.Module, task: AlternatingSum, split: str) -> Tensor:
-    """Success rates [B] of a split's prompts, float64, exact: the mass of all right orders."""
+def right_orders(policy: nn.Module, task: AlternatingSum, split: str) -> Tensor:
+    """Probabilities [B, R] of each right order of a split's prompts, float64, exact; 0 where a prompt has fewer."""
     prompts, device = task.prompts(split), device_of(policy)
     orders, known = (x[prompts.ids].to(device) for x in task.right)
     there = prompts.to(device)
     mask = torch.ones_like(orders, dtype=torch.bool)
     logp = token_logps(policy, there.tokens, there.mask, orders, mask).sum(-1).double()
-    return torch.where(known, logp.exp(), 0.0).sum(-1).clamp(max=1.0).cpu()
+    return torch.where(known, logp.exp(), 0.0).cpu()
+
+
+def rates(policy: nn.Module, task: AlternatingSum, split: str) -> Tensor:
+    """Success rates [B] of a split's prompts, float64, exact: the mass of all right orders."""
+    return right_orders(policy, task, split).sum(-1).clamp(max=1.0)
 
 
 def measure(trainer: Trainer, seed: int, hard: Tensor) -> Figures:

@@ -1,0 +1,77 @@
+"""The claims of lesson 22's sampling rungs. Their directions were set down before the first run.
+
+From the card: more right orders at equal pass@1 for each beta, behaviour like RLOO, and (its C5) PACS as released above
+GRPO in pass@1, in pass@k and in entropy. From the exact rung: the order of the betas, and the slowness.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from toykit.lessons.base import Evidence, Results, effect, sampled_claims
+from toykit.lessons.compare import leads, trails
+
+RELEASED = "PACS, behaviour"
+
+
+def reaching(success: list[float], values: list[float], level: float) -> float:
+    """A figure where success first reaches a level, by straight lines between the stops."""
+    after = next(i for i, s in enumerate(success) if s >= level)
+    if after == 0:
+        return values[0]
+    low, high = success[after - 1 : after + 1]
+    share = (level - low) / (high - low)
+    return values[after - 1] + share * (values[after] - values[after - 1])
+
+
+def at_equal_success(results: Results, method: str, other: str, figure: str) -> list[float]:
+    """A method's figure less another's, seed by seed, where both first reach the best pass@1 that both reach."""
+    found = []
+    one, two = results["runs"][method], results["runs"][other]
+    for a, b, x, y in zip(one["pass@1"], two["pass@1"], one[figure], two[figure], strict=True):
+        level = min(max(a), max(b))
+        found.append(reaching(a, x, level) - reaching(b, y, level))
+    return found
+
+
+def more(results: Results, method: str, other: str) -> Evidence:
+    return effect(at_equal_success(results, method, other, "distinct"), above=0.0)
+
+
+def alike(results: Results, method: str, other: str) -> Evidence:
+    """The interval of the difference has 0 in it, which says no more than that five seeds do not tell them apart."""
+    found = effect(at_equal_success(results, method, other, "distinct"), above=0.0)
+    if found.interval is None:
+        return found
+    low, high = found.interval
+    return Evidence(low <= 0 <= high, found.measured, "0 in the interval", interval=found.interval)
+
+
+ROWS = (
+    *(
+        (
+            f"at equal pass@1 the fixed reference with β = {beta} keeps more right orders than GRPO",
+            partial(more, method=f"PACS, fixed, {beta}", other="GRPO"),
+        )
+        for beta in ("1", "0.5", "2")
+    ),
+    (
+        "at equal pass@1 the fixed reference keeps more with β = 2 than with 0.5",
+        partial(more, method="PACS, fixed, 2", other="PACS, fixed, 0.5"),
+    ),
+    (
+        "at equal pass@1 PACS with the behaviour reference and RLOO are not told apart",
+        partial(alike, method=RELEASED, other="RLOO"),
+    ),
+    (
+        "PACS as released ends at a higher pass@1 than GRPO",
+        partial(leads, method=RELEASED, other="GRPO", figure="pass@1"),
+    ),
+    ("and at a higher pass@64", partial(leads, method=RELEASED, other="GRPO", figure="pass@64")),
+    ("and with more entropy per token", partial(leads, method=RELEASED, other="GRPO", figure="entropy")),
+    (
+        "the fixed reference with β = 1 ends at a lower pass@1 than PACS as released",
+        partial(trails, method="PACS, fixed, 1", other=RELEASED, figure="pass@1"),
+    ),
+)
+SAMPLED = sampled_claims(ROWS)
