@@ -37,6 +37,8 @@ REFUSED = {
     "luffy": r".* a weight of tokens that another policy wrote \(Reshaped\) and solutions .*\['external'\]\)$",
     "calibrl": r"terms beside the surrogate .* and solutions from elsewhere \(extras\['expert_logp'\]\)$",
     "apo": r"advantages that are transformed \(STCR\) and a KL penalty that is weighted by completion$",
+    "nsr": r"advantages that are transformed \(OneSign\)$",
+    "psr": r"advantages that are transformed \(OneSign\)$",
 }
 WHOLE = {name: (lambda name=name: method(name)) for name in CATALOGUE if name not in REFUSED}
 WHOLE["dapo, without its selection"] = lambda: replace(method("dapo"), selection=None)

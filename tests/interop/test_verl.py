@@ -119,6 +119,8 @@ REASONS = {
     "luffy": "a weight of tokens that another policy wrote (Reshaped) and solutions from elsewhere",
     "calibrl": "solutions from elsewhere (extras['expert_logp'])",
     "apo": "advantages that are transformed (STCR) and a KL penalty that is weighted by completion",
+    "nsr": "advantages that are transformed (OneSign)",
+    "psr": "advantages that are transformed (OneSign)",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from toykit.audit.candidates import CHI2, LOCAL, REVERSE
-from toykit.audit.findings import FAULT, LEAK, SAME, Property, short
+from toykit.audit.findings import FAULT, LEAK, NOTE, SAME, Property, short
 from toykit.audit.measure import KINDS
 
 Found = Mapping[str, Property]
@@ -138,12 +138,17 @@ def clip_sign(found: Found) -> Diagnosis | None:
 
 
 def std_leak(found: Found) -> Diagnosis | None:
-    """A baseline, not a normalisation: doubling the rewards doubles the update, and adding to them changes nothing."""
+    """A baseline, not a normalisation: doubling the rewards doubles the update, and adding to them changes nothing.
+
+    Where right or wrong completions are not pushed at all, advantages of one sign are left out, which is not linear.
+    """
     leak, shift = _measured(found, "groups.own_reward"), _measured(found, "invariance.shift")
     degree = _measured(found, "invariance.scale").get("degree")
     if leak.get("not_linear", 0.0) < LEAK or shift.get("change", 1.0) > SAME:
         return None
-    if degree is None or abs(degree - 1) > 1e-3:
+    pushes = (found.get(f"lengths.weight.{kind}") for kind in ("correct", "wrong"))
+    one_sign = any(push is not None and push.verdict == NOTE for push in pushes)
+    if degree is None or abs(degree - 1) > 1e-3 or one_sign:
         return None
     words = "the baseline holds the sample's own reward, not linearly: as a standard deviation of the whole group does"
     more = f"{found['groups.own_reward'].detail}; doubling the rewards multiplies the update by {short(2**degree)}"

@@ -18,6 +18,7 @@ from toykit.objectives.kl import KL, estimate
 from toykit.objectives.objective import Batch, Objective
 from toykit.objectives.offline import OFFLINE, OfflineMethod, offline_method
 from toykit.objectives.offline_values import CQL, ILQL, decoding_logits, expectile
+from toykit.objectives.one_sign import OneSign
 from toykit.objectives.overconfidence import Overconfidence, log_ratio
 from toykit.objectives.pacs import PACS, LabelledGroups
 from toykit.objectives.penalties import EntropyBonus, Penalty
@@ -74,6 +75,7 @@ __all__ = [
     "Objective",
     "OfflineMethod",
     "OnPolicyForwardKL",
+    "OneSign",
     "Overconfidence",
     "OwnMean",
     "Penalty",

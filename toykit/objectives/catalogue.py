@@ -20,6 +20,7 @@ from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
 from toykit.objectives.objective import Objective
 from toykit.objectives.offline import OFFLINE
+from toykit.objectives.one_sign import OneSign
 from toykit.objectives.overconfidence import Overconfidence
 from toykit.objectives.pacs import PACS
 from toykit.objectives.penalties import EntropyBonus
@@ -85,6 +86,7 @@ class Method:
 
 GROUP_STD = Advantage(mean="group", std="group")
 LOO = Advantage(mean="leave_one_out")
+ONE_SIGN = "Zhu et al. 2025, arXiv 2506.01347, with rewards less the group's mean in the place of 1 and -1"
 
 
 def _dpg(target: Target, divergence: str = "forward_kl", baseline: float = 0.0) -> PolicyGradient:
@@ -277,6 +279,8 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
         ),
         "arXiv 2506.21655 with the released settings (there the KL is first averaged over each completion)",
     ),
+    "nsr": lambda: Method(PolicyGradient(Advantage(mean="group"), transforms=(OneSign("negative"),)), ONE_SIGN),
+    "psr": lambda: Method(PolicyGradient(Advantage(mean="group"), transforms=(OneSign("positive"),)), ONE_SIGN),
 }
 
 

@@ -131,6 +131,8 @@ _LINES: dict[str, _Line] = {
         f"{_TOKENS} + 0.001 omega k3, A as in grpo, times 2 - 1.00001^-D for wrong completions D > 0 tokens longer "
         "than the group's right ones; omega = 1 - exp(-e acc) where A > 0, acc the group's share of right ones, else 1"
     ),
+    "nsr": _rl("-A log pi(y), A = min(R_i - mean, 0)"),
+    "psr": _rl("-A log pi(y), A = max(R_i - mean, 0)"),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "

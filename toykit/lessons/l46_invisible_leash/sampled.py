@@ -1,0 +1,117 @@
+"""Lesson 46 on the gpt and llm rungs: GRPO, its two halves and a teacher, where each prompt has two right answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from toykit.diagnostics import detectable, in_support, support_table
+from toykit.exact import entropy
+from toykit.lessons.base import Results
+from toykit.lessons.compare import Figures, Measure
+from toykit.lessons.l46_invisible_leash.two_operators import TwoOperators
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.objectives import method
+from toykit.rollouts import Given
+from toykit.training import PretrainConfig, TrainConfig, Trainer
+
+KS = (16, 64, 256, 1024)
+SPLITS = ("train", "test")
+KL_WEIGHT = 0.04  # the catalogue's
+CELLS = ("preserved", "gained", "lost", "out")
+
+
+def arms() -> dict[str, Arm]:
+    """GRPO without its KL and with it, both halves of a policy gradient with the group's mean, and a teacher.
+
+    What the teacher shows is fixed: half of the train prompts a step, so that seeds differ.
+    """
+    grpo = method("grpo")
+
+    def taught(base: nn.Module, setup: Setup, seed: int) -> Trainer:
+        half = replace(setup, train=replace(setup.train, prompts=len(setup.task.prompts()) // 2))
+        return start(base, half, seed, method("reinforce"), strategy=teacher(TwoOperators()))
+
+    return {
+        "GRPO": replace(grpo, objective=grpo.pieces.with_(kl=None)),
+        "GRPO + KL": grpo.with_beta(KL_WEIGHT),
+        "NSR": method("nsr"),
+        "PSR": method("psr"),
+        "SFT": taught,
+    }
+
+
+def teacher(task: TwoOperators) -> Given:
+    """Both right answers of every prompt, once."""
+    return Given(task.right, torch.ones_like(task.right, dtype=torch.bool))
+
+
+def measure(trainer: Trainer, seed: int, before: dict[str, Tensor]) -> Figures:
+    """Support against the base's, success, answer entropy and the lead of one right answer, all exact.
+
+    `before` are the base's log-probabilities [B, 2] of the right answers of each split. The lead is the mean over
+    prompts of |log pi(first) - log pi(second)|; the entropy that of an answer, in nats, the mean over prompts.
+    """
+    task, found = TwoOperators(), Figures()
+    for split, log_q in before.items():
+        laws = task.log_laws(trainer.policy, split)
+        log_pi = task.of_right(laws, split)
+        found |= {
+            f"{split} success": float(log_pi.exp().sum(-1).mean()),
+            f"{split} answer entropy": float(entropy(laws).mean()),
+            f"{split} lead": float((log_pi[:, 0] - log_pi[:, 1]).abs().mean()),
+        }
+        for k in KS:
+            found |= {f"{split} {name} {k}": value for name, value in cells(log_q, log_pi, k).items()}
+    return found
+
+
+def cells(log_q: Tensor, log_pi: Tensor, k: int) -> Figures:
+    """P, E, S, O over all right answers [B, 2] at the probability that k samples show, their net change, and E - S."""
+    eps = detectable(k)
+    table = support_table(in_support(log_q, eps).flatten(), in_support(log_pi, eps).flatten())
+    found = {name: float(getattr(table, name)) for name in CELLS}
+    net = float(table.net_change.nan_to_num(0.0))  # 0 where neither finds any
+    return found | {"NSCR": net, "E - S": found["gained"] - found["lost"]}
+
+
+def of_base(base: nn.Module) -> dict[str, Tensor]:
+    task = TwoOperators()
+    return {split: task.of_right(task.log_laws(base, split), split) for split in SPLITS}
+
+
+def measuring(base: nn.Module, setup: Setup) -> Measure:
+    return partial(measure, before=of_base(base))
+
+
+def about(base: nn.Module, setup: Setup) -> Results:
+    """The base's probabilities of the right answers [B, 2] of each split, and the k at which support is measured."""
+    laws = {split: [[float(f"{x:.6g}") for x in row] for row in q.exp().tolist()] for split, q in of_base(base).items()}
+    return {"base": laws, "ks": list(KS)}
+
+
+LEASH = Comparison(
+    arms,
+    measuring,
+    gpt=Setup(TwoOperators(), TrainConfig(lr=3e-4, max_grad_norm=1.0), (0, 25, 50, 100, 200), base="operator"),
+    llm={
+        "60m": Setup(
+            TwoOperators(),
+            TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
+            (0, 50, 100, 200, 300),
+            base=QWEN3_60M,
+            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+        ),
+        "tiny": Setup(
+            TwoOperators(),
+            TrainConfig(lr=1e-3, max_grad_norm=1.0),
+            (0, 2),
+            base=TINY,
+            pretrain=PretrainConfig(steps=60, batch=64, lr=1e-2),
+        ),
+    },
+    about=about,
+)
