@@ -8,8 +8,9 @@ import torch
 from matplotlib.figure import Figure
 
 from toykit.lessons import claims, judge, load, recorded, run
-from toykit.lessons.l10_rapo.sampled import rates, right_orders
+from toykit.lessons.l10_rapo.sampled import rates
 from toykit.lessons.l22_pacs import exact, explorer, flow, sampled, sampled_claims
+from toykit.lessons.right_orders import right_logps
 from toykit.objectives import PACS, method
 from toykit.plots.images import pixels
 from toykit.tasks import AlternatingSum
@@ -116,7 +117,7 @@ def test_different_answers_are_counted_by_hand():
     p = torch.tensor([0.5, 0.25, 0.0], dtype=torch.float64)
     assert sampled.distinct(p, 2).item() == pytest.approx(3 / 4 + 7 / 16)
     task, policy = AlternatingSum(), load_policy("alternating_sum")
-    orders = right_orders(policy, task, "test")
+    orders = right_logps(policy, task, "test").exp()
     assert orders.shape == (64, 8) and torch.allclose(orders.sum(1), rates(policy, task, "test"))
     assert set((orders > 0).sum(1).tolist()) == {4, 8}
 

@@ -95,6 +95,21 @@ def test_at_the_level_itself_the_force_is_the_slope_s(tricks):
     assert torch.allclose(found.abs(), 0.25 * a * rollouts.mask, rtol=0, atol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+@pytest.mark.parametrize("level", ["token", "sequence_sum", "sequence_mean"])
+def test_the_expert_s_own_answer_has_the_slope_s_force_whatever_the_rounding(tricks, level, dtype):
+    """Where the policy says what the expert said, its log-probability is the level but for the order of operations."""
+    rollouts, _ = batch(tricks)
+    own = torch.where(rollouts.mask, torch.linspace(-2.3, -0.7, 24, dtype=dtype).view(2, 4, 3), 0.0)
+    shift = torch.finfo(dtype).eps * (-1) ** torch.arange(24).view(2, 4, 3)
+    for off in (shift, -shift, 0 * shift):
+        held = rollouts.with_(old_logp=own, extras={"expert_logp": own + off, "expert_mask": rollouts.mask})
+        logp = own.clone().requires_grad_()
+        found = -8 * torch.autograd.grad(added(gated(weight=1.0, slope=0.25, level=level), held, logp), logp)[0]
+        a = (rollouts.rewards - rollouts.rewards.mean(-1, keepdim=True)).abs()[..., None]
+        assert torch.allclose(found.abs().double(), 0.25 * a * rollouts.mask, rtol=0, atol=1e-6)
+
+
 def test_beyond_the_expert_s_end_the_level_is_0_and_a_right_token_has_the_whole_force(tricks):
     rollouts, logp = batch(tricks)
     short = rollouts.extras["expert_mask"].clone()

@@ -12,6 +12,7 @@ from toykit.objectives.penalties import Term
 from toykit.rollouts.batch import Rollouts
 
 LEVELS = ("token", "sequence_sum", "sequence_mean")
+ROUNDING = 100  # units of rounding within which a log-probability is the level itself
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,11 @@ class ExpertGate:
         sequence_mean  of both, means over tokens                                                      (paper)
 
     Each token gets the gradient weight |A| s g of its own log-probability, aggregated as the surrogate's, with g = 1
-    where -s D > 0 and else `slope` (for D = 0 too); for a sequence all tokens have one g. So the term is the formula
-    itself for "token" whatever the aggregation, for "sequence_sum" under token_sum and for "sequence_mean" under
-    sequence_mean. It knows no ratio and no clip. s is +1 where `Rollouts.correct`. A prompt without an expert has none
-    of it. Figures: the share of tokens beyond the level, of right and of wrong completions.
+    where -s D > 0 and else `slope`; for a sequence all tokens have one g. So the term is the formula itself for
+    "token" whatever the aggregation, for "sequence_sum" under token_sum and for "sequence_mean" under sequence_mean.
+    What the expert says too is at its level, D = 0, up to rounding: that of two passes must not decide g. The term
+    knows no ratio and no clip. s is +1 where `Rollouts.correct`. A prompt without an expert has none of it. Figures:
+    the share of tokens beyond the level, of right and of wrong completions.
 
     Raises ValueError for weight <= 0, a slope outside [0, 1] and another level. Source: CalibRL (arXiv 2602.20197).
     """
@@ -63,8 +65,11 @@ class ExpertGate:
     def __call__(self, logp: Tensor, rollouts: Rollouts, vocab_logp: Tensor | None = None) -> Term:
         extras = rollouts.extras
         gap = (logp - extras["expert_level"]).masked_fill(~rollouts.mask, 0.0)
-        whole = gap if self.level == "token" else gap.sum(-1, keepdim=True)
-        full = -extras["expert_sign"] * whole.detach() > 0
+        whole, level = gap.detach(), extras["expert_level"]
+        if self.level != "token":
+            whole, level = whole.sum(-1, keepdim=True), level.sum(-1, keepdim=True)
+        rounding = ROUNDING * torch.finfo(logp.dtype).eps * (1 + level.abs())
+        full = -extras["expert_sign"] * whole > rounding
         loss = -extras["expert_force"] * torch.where(full, gap, self.slope * gap)
         known = extras["expert_mask"].any(-1, keepdim=True) & rollouts.mask
         past, right = (~full & known).to(logp), extras["expert_sign"] > 0

@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from toykit.diagnostics import exact_pass_at_k
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
+from toykit.lessons.right_orders import right_logps
 from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
 from toykit.objectives import KL, Method, OnPolicyForwardKL, method
-from toykit.policies import device_of
-from toykit.rollouts import token_logps
 from toykit.tasks import AlternatingSum
 from toykit.training import PretrainConfig, TrainConfig, Trainer
 
@@ -44,20 +42,9 @@ def methods() -> dict[str, Method]:
     }
 
 
-@torch.no_grad()
-def right_orders(policy: nn.Module, task: AlternatingSum, split: str) -> Tensor:
-    """Probabilities [B, R] of each right order of a split's prompts, float64, exact; 0 where a prompt has fewer."""
-    prompts, device = task.prompts(split), device_of(policy)
-    orders, known = (x[prompts.ids].to(device) for x in task.right)
-    there = prompts.to(device)
-    mask = torch.ones_like(orders, dtype=torch.bool)
-    logp = token_logps(policy, there.tokens, there.mask, orders, mask).sum(-1).double()
-    return torch.where(known, logp.exp(), 0.0).cpu()
-
-
 def rates(policy: nn.Module, task: AlternatingSum, split: str) -> Tensor:
     """Success rates [B] of a split's prompts, float64, exact: the mass of all right orders."""
-    return right_orders(policy, task, split).sum(-1).clamp(max=1.0)
+    return right_logps(policy, task, split).exp().sum(-1).clamp(max=1.0)
 
 
 def measure(trainer: Trainer, seed: int, hard: Tensor) -> Figures:

@@ -12,7 +12,7 @@ from toykit.diagnostics import exact_pass_at_k
 from toykit.exact import entropy
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.held_out import held_out, summary
-from toykit.lessons.l10_rapo.sampled import right_orders
+from toykit.lessons.right_orders import right_logps
 from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
 from toykit.objectives import PACS, Method, method
 from toykit.tasks import AlternatingSum
@@ -52,7 +52,7 @@ def measure(trainer: Trainer, seed: int, group_size: int) -> Figures:
     """
     found: Figures = {}
     for split, name in (("train", ""), ("test", "held-out ")):
-        p = right_orders(trainer.policy, trainer.task, split)  # type: ignore[arg-type]
+        p = right_logps(trainer.policy, trainer.task, split).exp()  # type: ignore[arg-type]
         success = p.sum(-1).clamp(max=1.0)
         found |= {f"{name}pass@{k}": float(exact_pass_at_k(success, k).mean()) for k in KS}
         found[f"{name}distinct"] = float(distinct(p).mean())
