@@ -115,28 +115,32 @@ def about(base: nn.Module, setup: Setup) -> Results:
     return {"level": LEVEL, "between": float(between.double().mean())}
 
 
-def tasked(lr: float, prompts: int, autocast: bool = False) -> tuple[AlternatingSum, TrainConfig]:
-    return AlternatingSum(), TrainConfig(lr=lr, prompts=prompts, max_grad_norm=1.0, autocast=autocast)
-
-
 CALIBRL = Comparison(
     arms,
     measuring,
-    gpt=Setup(*tasked(5e-4, 16), STOPS, group_size=16, base="alternating_sum"),
+    gpt=Setup(
+        AlternatingSum(),  # 96 training prompts
+        TrainConfig(lr=5e-4, prompts=16, max_grad_norm=1.0),
+        STOPS,
+        group_size=16,
+        base="alternating_sum",
+    ),
     llm={
         "60m": Setup(
-            *tasked(3e-5, 16, autocast=True),
+            AlternatingSum(),
+            TrainConfig(lr=3e-5, prompts=16, max_grad_norm=1.0, autocast=True),
             STOPS,
             group_size=16,
             base=QWEN3_60M,
             pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
         ),
         "tiny": Setup(
-            *tasked(1e-3, 4),
+            AlternatingSum(skill=1.0, typo=0.0),  # what so small a model is right about often enough to learn from
+            TrainConfig(lr=1e-3, prompts=16, max_grad_norm=1.0),
             (0, 2),
-            group_size=4,
+            group_size=8,
             base=TINY,
-            pretrain=PretrainConfig(steps=40, batch=64, lr=1e-2),
+            pretrain=PretrainConfig(steps=200, batch=64, lr=1e-2),
         ),
     },
     about=about,

@@ -57,11 +57,16 @@ class Pushes:
         """The probability [..., M] of each group under laws [..., answers]."""
         return pi[..., self.index].prod(-1)
 
-    def expected(self, pi: Tensor, p_comp: Tensor | float = 1.0, priority: float = 1.0) -> Tensor:
-        """What each answer is pushed by, [..., answers], with weights [...] on the rest and on the priority batch."""
+    def parts(self, pi: Tensor) -> Tensor:
+        """The expected pushes [..., 3, answers] of the whole, the priority and the rest."""
         chances = self.chances(pi)
-        on_rest = torch.as_tensor(p_comp, dtype=pi.dtype)[..., None]
-        return priority * (chances @ self.priority) + on_rest * (chances @ self.rest)
+        priority, rest = chances @ self.priority, chances @ self.rest
+        return torch.stack([priority + rest, priority, rest], -2)
+
+    def expected(self, pi: Tensor, p_comp: Tensor | float) -> Tensor:
+        """The expected pushes [..., answers] with a weight [...] on the rest."""
+        _, priority, rest = self.parts(pi).unbind(-2)
+        return priority + torch.as_tensor(p_comp, dtype=pi.dtype)[..., None] * rest
 
 
 def whole(task: TreeTask, prompts: int = 1, objective: PolicyGradient = MEAN) -> Prepared:
@@ -87,7 +92,7 @@ def pushes(task: TreeTask, how: Recomposition = HALF, prompts: int = 1) -> Pushe
     batch = whole(task, prompts)
     index, _ = enumerate_groups(torch.zeros(task.tree.n_leaves), G)
     logp, split = batch.rollouts.old_logp, how.split(batch)
-    sums = torch.zeros(2, *task.rewards.shape[1:], dtype=torch.float64)[:, None].repeat(1, len(index), 1)
+    sums = torch.zeros(2, len(index), task.tree.n_leaves, dtype=torch.float64)
     for into, part in zip(sums, (split.priority, split.rest), strict=True):
         if part is not None:
             into.scatter_add_(1, index, push(part, logp)[..., 0].flatten(1))
@@ -131,7 +136,7 @@ def partition(seed: int) -> Results:
         found[name] = worst
     pi = torch.randn(8, generator=draw, dtype=torch.float64).softmax(-1)
     expected = mean_score(pi, RIGHT) * (1 - 1 / G)
-    found["expected"] = float((along(pi, pushes(EIGHT).expected(pi)) - expected).abs().max())
+    found["expected"] = float((along(pi, pushes(EIGHT).expected(pi, 1.0)) - expected).abs().max())
     return found
 
 
@@ -140,11 +145,9 @@ def along(pi: Tensor, push: Tensor) -> Tensor:
     return push - pi * push.sum(-1, keepdim=True)
 
 
-def speeds(pi: Tensor, values: Tensor, task_pushes: Pushes) -> list[float]:
+def speeds(pi: Tensor, values: Tensor, made: Pushes) -> list[float]:
     """d E[values] / dt along the whole, the priority and the rest."""
-    slope = mean_score(pi, values)
-    parts = (task_pushes.expected(pi), task_pushes.expected(pi, 0.0), task_pushes.expected(pi, 1.0, priority=0.0))
-    return [float(slope @ along(pi, part)) for part in parts]
+    return [float(mean_score(pi, values) @ along(pi, part)) for part in made.parts(pi)]
 
 
 def at_start() -> Results:
@@ -169,7 +172,7 @@ def coordinates(pi: Tensor, made: Pushes) -> dict[str, Tensor]:
     One logit an answer; a logit for each length and two for right and wrong, where lengths have the score
     1{L = l} - q_l; or the natural gradient of the first, whose step in log-probabilities is the push over pi.
     """
-    parts = torch.stack([made.expected(pi), made.expected(pi, 0.0), made.expected(pi, 1.0, priority=0.0)], -2)
+    parts = made.parts(pi)
     centred = LENGTHS - (pi * LENGTHS).sum(-1, keepdim=True)
     by_length, q = parts.unflatten(-1, (2, 4)).sum(-2), pi.unflatten(-1, (2, 4)).sum(-2)[..., None, :]
     slope, centred = mean_score(pi, LENGTHS)[..., None, :], centred[..., None, :]
@@ -197,12 +200,11 @@ def independent(seed: int, laws: int = 200) -> Results:
     made, free, half = pushes(EIGHT), law(p, q), law(torch.full_like(p, 0.5), q)
     speed = coordinates(free, made)
     plain = "one logit an answer"
-    even = coordinates(law(p, torch.full_like(q, 0.25)), made)[plain]
     cases = {
         "logits of lengths": speed["logits of lengths"],
         "natural gradient": speed["natural gradient"],
         "accuracy 1/2": coordinates(half, made)[plain],
-        "equally likely lengths": even,
+        "equally likely lengths": coordinates(law(p, torch.full_like(q, 0.25)), made)[plain],
     }
     found: Results = {
         name: [float(s[:, 0].abs().max()), float(s[:, 1].max()), float(s[:, 2].min())] for name, s in cases.items()
@@ -353,9 +355,10 @@ def delays(late: tuple[int, ...] = (0, 1, 3, 10, 30)) -> Results:
 
     def gradient(logits: Tensor) -> Tensor:
         pi = logits.softmax(-1)
-        before.append(made.expected(pi, 1.0, priority=0.0))
+        _, priority, rest = made.parts(pi).unbind(-2)
+        before.append(rest)
         old = torch.stack([before[-1 - d][i] for i, d in enumerate(late)])
-        return along(pi, made.expected(pi, 0.0) + old)
+        return along(pi, priority + old)
 
     start = torch.zeros(len(late), 8, dtype=torch.float64)
     steps, end = ascend_until(gradient, start, LR, lambda z: accuracy(z) >= ENOUGH)
