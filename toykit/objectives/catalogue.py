@@ -40,17 +40,17 @@ class Recomposes(Protocol):
 
 @dataclass(frozen=True)
 class Method:
-    """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL, and `data`:
-    the name of the extra that the strategy must supply beside the policy's own completions (`toykit.rollouts.DATA`)."""
-
     """An objective with what else the method prescribes: reward shaping, a selection by name, a forward KL, a
-    recomposition of its batches (by name or as settings), and the schedule of its reference (None: frozen)."""
+    recomposition of its batches (by name or as settings), the schedule of its reference (None: frozen), and `data`: the
+    name of the extra that the strategy must supply beside the policy's own completions (`toykit.rollouts.DATA`)."""
 
     objective: Objective
     source: str
     shaping: Shaping | None = None
     selection: str | None = None
     forward_kl: ForwardKL | None = None
+    recomposition: str | Recomposes | None = None
+    reference: Reference | None = None
     data: str | None = None
 
     @property
@@ -59,9 +59,6 @@ class Method:
         if not isinstance(self.objective, PolicyGradient):
             raise ValueError(f"objective must be a PolicyGradient, got {type(self.objective).__name__}")
         return self.objective
-
-    recomposition: str | Recomposes | None = None
-    reference: Reference | None = None
 
     def with_beta(self, beta: float) -> Method:
         """The same method with `beta` in its KL penalties, its posterior target, its forward KL, or PACS's logit.
