@@ -39,6 +39,7 @@ REFUSED = {
     "apo": r"advantages that are transformed \(STCR\) and a KL penalty that is weighted by completion$",
     "nsr": r"advantages that are transformed \(OneSign\)$",
     "psr": r"advantages that are transformed \(OneSign\)$",
+    "stable_reinforce": r"advantages that are transformed \(SigmaFilter\) and a bound of the ratio's logarithm$",
 }
 WHOLE = {name: (lambda name=name: method(name)) for name in CATALOGUE if name not in REFUSED}
 WHOLE["dapo, without its selection"] = lambda: replace(method("dapo"), selection=None)

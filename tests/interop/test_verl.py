@@ -121,6 +121,7 @@ REASONS = {
     "apo": "advantages that are transformed (STCR) and a KL penalty that is weighted by completion",
     "nsr": "advantages that are transformed (OneSign)",
     "psr": "advantages that are transformed (OneSign)",
+    "stable_reinforce": "advantages that are transformed (SigmaFilter) and a bound of the ratio's logarithm",
 }
 
 

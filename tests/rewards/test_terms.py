@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from toykit.rewards import Shaping, SoftOverlong, length
+from toykit.rewards import Gated, Shaping, SoftOverlong, length
 from toykit.rollouts import Rollouts
 
 
@@ -77,3 +77,15 @@ def test_a_term_that_is_not_finite_names_the_prompt():
     broken = Shaping({"bad": (1.0, lambda r: torch.tensor([[0.0, 0.0], [math.nan, 0.0]]))})
     with pytest.raises(ValueError, match=r"rewards must be finite, got nan at index \[1, 0\] \(prompt 6\)"):
         broken(batch([[1, 2], [3, 4]], horizon=20))
+
+
+def test_a_gated_term_pays_with_the_task_alone():
+    """r (1 + 0.5 c) + 0.5 f: a wrong completion gets the same whatever the referee says."""
+    says = torch.tensor([[1.0, -1.0], [1.0, 0.0]])
+    right = torch.tensor([[1.0, 1.0], [0.0, 1.0]], dtype=torch.float64)
+    given = Shaping({"consistency": (0.5, Gated(lambda r: says)), "format": (0.5, lambda r: torch.ones(2, 2))})
+    made, means = given(batch([[5, 5], [5, 5]], horizon=20).with_(rewards=right))
+    assert made.rewards.tolist() == [[2.0, 1.0], [0.5, 1.5]]
+    assert means == {"reward/task": 0.75, "reward/consistency": 0.0, "reward/format": 1.0}
+    again, _ = Shaping({"again": (1.0, Gated(lambda r: says))})(made)
+    assert torch.equal(again.rewards, made.rewards + right * says)  # the task's own reward, not the shaped one

@@ -13,6 +13,7 @@ from toykit.objectives.entries import PIPELINES, Entry, entry
 from toykit.objectives.entropy_shaping import EntropyShaping
 from toykit.objectives.expert import ExpertGate
 from toykit.objectives.external import MIS, Exploring, External, Likelihood, OwnMean, Probability, Reshaped
+from toykit.objectives.filters import SigmaFilter
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL, estimate
 from toykit.objectives.objective import Batch, Objective
@@ -90,6 +91,7 @@ __all__ = [
     "Reshaped",
     "RunningMean",
     "Scored",
+    "SigmaFilter",
     "Signal",
     "SimPO",
     "Target",

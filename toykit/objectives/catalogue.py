@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -16,6 +17,7 @@ from toykit.objectives.dpg import PseudoReward
 from toykit.objectives.entropy_shaping import EntropyShaping
 from toykit.objectives.expert import ExpertGate
 from toykit.objectives.external import MIS, Exploring, External, Reshaped
+from toykit.objectives.filters import SigmaFilter
 from toykit.objectives.forward_kl import ForwardKL
 from toykit.objectives.kl import KL
 from toykit.objectives.objective import Objective
@@ -278,6 +280,17 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
     ),
     "nsr": lambda: Method(PolicyGradient(Advantage(mean="group"), transforms=(OneSign("negative"),)), ONE_SIGN),
     "psr": lambda: Method(PolicyGradient(Advantage(mean="group"), transforms=(OneSign("positive"),)), ONE_SIGN),
+    "stable_reinforce": lambda: Method(
+        PolicyGradient(
+            Advantage("batch", "batch", ddof=0, eps=0.0),
+            ratio="token",
+            clip=Clip(),
+            aggregate="sequence_mean",
+            transforms=(SigmaFilter(),),
+            log_clip=math.log(1000),
+        ),
+        "StableReinforce, arXiv 2505.02835 (its reward's consistency with a referee is `rewards.Gated`)",
+    ),
 }
 
 

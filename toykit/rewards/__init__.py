@@ -3,9 +3,10 @@
 from toykit.rewards.learned import LearnedReward, reward_model, scores
 from toykit.rewards.preferences import Judge, demonstrations, drawn_pairs, every_pair, in_steps, labelled
 from toykit.rewards.process import ProcessRewards
-from toykit.rewards.terms import Shaping, SoftOverlong, Term, length
+from toykit.rewards.terms import Gated, Shaping, SoftOverlong, Term, length
 
 __all__ = [
+    "Gated",
     "Judge",
     "LearnedReward",
     "ProcessRewards",

@@ -38,6 +38,20 @@ class Shaping:
 
 
 @dataclass(frozen=True)
+class Gated:
+    """A term that is paid as far as the task is: the task's reward times the term.
+
+    What it says of a completion that is wrong (whose task reward is 0) cannot pay. Source: the consistency reward of
+    R1-Reward (arXiv 2505.02835).
+    """
+
+    term: Term
+
+    def __call__(self, rollouts: Rollouts) -> Tensor:
+        return rollouts.task_rewards * self.term(rollouts).to(rollouts.task_rewards)
+
+
+@dataclass(frozen=True)
 class SoftOverlong:
     """DAPO's soft overlong penalty (arXiv 2503.14476, eq. 13): 0 up to horizon - cache tokens, then linearly to -1.
 
