@@ -18,6 +18,7 @@ from toykit.tasks.jsonl import JsonlTask, Problem
 from toykit.tasks.letters import Letters
 from toykit.tasks.mdp import TreeMDP, tree_mdp
 from toykit.tasks.operator import Operator
+from toykit.tasks.operator_chain import OperatorChain
 from toykit.tasks.programs import Programs
 from toykit.tasks.sorting import Sorting
 from toykit.tasks.tokenizer import TokenizerVocab
@@ -38,6 +39,7 @@ __all__ = [
     "JsonlTask",
     "Letters",
     "Operator",
+    "OperatorChain",
     "Problem",
     "Programs",
     "Prompts",
@@ -82,6 +84,7 @@ _TASKS: dict[str, Callable[..., Task]] = {
     "feature_tree": FeatureTree,
     "letters": Letters,
     "operator": Operator,
+    "operator_chain": OperatorChain,
     "programs": Programs,
     "sorting": Sorting,
     "tree": _tree,
