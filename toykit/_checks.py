@@ -25,6 +25,13 @@ def at_least(name: str, value: float, least: float) -> float:
     return value
 
 
+def inside(name: str, value: float) -> float:
+    """Returns `value`; raises ValueError unless 0 < value < 1."""
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must be between 0 and 1, got {value}")
+    return value
+
+
 def one_of(name: str, value: str, options: Iterable[str]) -> str:
     """Returns `value`; raises ValueError with the nearest option unless it is one of `options`."""
     options = sorted(options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from toykit.control.backups import Aggregator, LogSumExp, Max, Mean
+from toykit.control.backups import Aggregator, Expectile, LogSumExp, Max, Mean, Quantile
 from toykit.control.distractors import Distractors
 from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
@@ -39,6 +39,7 @@ __all__ = [
     "Aggregator",
     "Distractors",
     "DynamicsModel",
+    "Expectile",
     "HorizonSolution",
     "LQRSolution",
     "LogSumExp",
@@ -48,6 +49,7 @@ __all__ = [
     "ModelLosses",
     "Prediction",
     "Quadratic",
+    "Quantile",
     "Solution",
     "Stacked",
     "StaleGradients",

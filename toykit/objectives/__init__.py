@@ -6,6 +6,7 @@ from toykit.objectives.asymmetric import DADS, STCR
 from toykit.objectives.baselines import Moving, RunningMean, TokenReturns
 from toykit.objectives.catalogue import CATALOGUE, Method, method
 from toykit.objectives.clipping import Clip
+from toykit.objectives.conjugates import CONJUGATES, Conjugate, conjugate
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
@@ -35,6 +36,7 @@ from toykit.objectives.unpaired import KTO, SFT, UNA
 
 __all__ = [
     "CATALOGUE",
+    "CONJUGATES",
     "CPO",
     "CQL",
     "DADS",
@@ -57,6 +59,7 @@ __all__ = [
     "Batch",
     "BradleyTerry",
     "Clip",
+    "Conjugate",
     "Divergence",
     "EntropyBonus",
     "EntropyShaping",
@@ -102,6 +105,7 @@ __all__ = [
     "Transform",
     "ValueLoss",
     "batch_log_z",
+    "conjugate",
     "covering",
     "decoding_logits",
     "divergence",
