@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from toykit.control.average import Average, average_reward, diameter, optimal_average
 from toykit.control.backups import Aggregator, Expectile, LogSumExp, Max, Mean, Quantile
+from toykit.control.counts import Counts, bonus
 from toykit.control.distractors import Distractors
 from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
@@ -24,10 +26,12 @@ from toykit.control.model_losses import (
 )
 from toykit.control.networks import MLP, DynamicsModel, Prediction, ValueNetwork
 from toykit.control.occupancy import flow_residual, occupancy, policy_of, visits
+from toykit.control.offline import TabularData
 from toykit.control.planning import Solution, modified_policy_iteration, policy_iteration, value_iteration
 from toykit.control.policies import as_policy, uniform_policy
 from toykit.control.reduced_rank import fit_low_rank
 from toykit.control.registration import register
+from toykit.control.simulation import simulate
 from toykit.control.stacked import Stacked
 from toykit.control.termination import proper_policy
 from toykit.control.value_gradients import StaleGradients, ValueGradients, gradient_at
@@ -37,6 +41,8 @@ __all__ = [
     "LQR",
     "MLP",
     "Aggregator",
+    "Average",
+    "Counts",
     "Distractors",
     "DynamicsModel",
     "Expectile",
@@ -53,6 +59,7 @@ __all__ = [
     "Solution",
     "Stacked",
     "StaleGradients",
+    "TabularData",
     "TabularMDP",
     "Transitions",
     "TreeEnv",
@@ -61,9 +68,12 @@ __all__ = [
     "action_values",
     "advantages",
     "as_policy",
+    "average_reward",
     "backward_induction",
+    "bonus",
     "clip_norms",
     "collect",
+    "diameter",
     "evaluate",
     "expected_losses",
     "expected_return",
@@ -77,12 +87,14 @@ __all__ = [
     "lyapunov",
     "modified_policy_iteration",
     "occupancy",
+    "optimal_average",
     "policy_iteration",
     "policy_of",
     "proper_policy",
     "r_squared",
     "register",
     "river_swim",
+    "simulate",
     "solve_lqr",
     "squared_error",
     "taylor",
