@@ -6,6 +6,7 @@ from toykit.control.average import Average, average_reward, diameter, optimal_av
 from toykit.control.backups import Aggregator, Expectile, LogSumExp, Max, Mean, Quantile
 from toykit.control.counts import Counts, bonus
 from toykit.control.distractors import Distractors
+from toykit.control.effective_horizon import Lookahead, lookahead
 from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
 from toykit.control.examples import garnet, river_swim
@@ -49,6 +50,7 @@ __all__ = [
     "HorizonSolution",
     "LQRSolution",
     "LogSumExp",
+    "Lookahead",
     "MDPEnv",
     "Max",
     "Mean",
@@ -84,6 +86,7 @@ __all__ = [
     "garnet",
     "gaussian_nll",
     "gradient_at",
+    "lookahead",
     "lyapunov",
     "modified_policy_iteration",
     "occupancy",
