@@ -13,6 +13,7 @@ from toykit.control.examples import garnet, river_swim
 from toykit.control.experience import Transitions, collect
 from toykit.control.gym import MDPEnv, from_gymnasium, to_gymnasium
 from toykit.control.horizon import HorizonSolution, backward_induction
+from toykit.control.implicit_maximum import Chi2Maximum
 from toykit.control.linear_gaussian import ModelLosses, expected_losses
 from toykit.control.lqr import LQR, LQRSolution, Quadratic, lyapunov, solve_lqr, value_of_gain
 from toykit.control.mdp import TabularMDP
@@ -43,6 +44,7 @@ __all__ = [
     "MLP",
     "Aggregator",
     "Average",
+    "Chi2Maximum",
     "Counts",
     "Distractors",
     "DynamicsModel",
