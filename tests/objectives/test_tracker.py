@@ -60,6 +60,7 @@ def test_the_batch_is_normalised_with_a_floor():
     assert advantages(Tracker("fixed"), near) == [[pytest.approx(-0.05)], [pytest.approx(0.05)]]
     assert advantages(Tracker("fixed"), batch([0, 1], [[1.0], [1.0]])) == [[0.0], [0.0]]
     assert advantages(Tracker("fixed"), batch([4], [[1.0]])) == [[0.5]]  # one alone is not normalised
+    assert advantages(Tracker("fixed"), batch([4], [[1.0, 0.0]]))[0] == pytest.approx([1.0, -1.0])  # two are
 
 
 def test_outcomes_are_the_task_s_and_advantages_those_of_the_shaped_reward():
