@@ -5,15 +5,19 @@ from __future__ import annotations
 from toykit.control.offline.data import TabularData
 from toykit.control.offline.dual import DualSolution, PolicyDual, dual_q, dual_v, recoil, regularised_return
 from toykit.control.offline.fitted_q import by_action, fitted_q_iteration
+from toykit.control.offline.return_conditioned import Imagined, ReturnConditioned, mbrcsl
 
 __all__ = [
     "DualSolution",
+    "Imagined",
     "PolicyDual",
+    "ReturnConditioned",
     "TabularData",
     "by_action",
     "dual_q",
     "dual_v",
     "fitted_q_iteration",
+    "mbrcsl",
     "recoil",
     "regularised_return",
 ]

@@ -84,18 +84,14 @@ class TabularData:
 
     def returns_to_go(self, discount: float = 1.0) -> Tensor:
         """[N] sum of the discounted rewards from each transition to the end of its episode."""
-        if discount == 1:
-            before = torch.zeros(int(self.episode[-1]) + 1, dtype=torch.float64)
-            total = before.index_add(0, self.episode, self.rewards)
-            upto = self.rewards.cumsum(0)
-            first = total.cumsum(0) - total
-            return total[self.episode] - (upto - self.rewards - first[self.episode])
-        going, later = self.rewards.clone(), 0.0
-        ended = (self.terminated | self.truncated).tolist()
-        for i in reversed(range(len(self))):
-            later = self.rewards[i].item() + (0.0 if ended[i] else discount * later)
-            going[i] = later
-        return going
+        episode = self.episode
+        lengths = episode.bincount()
+        place = torch.arange(len(self)) - (lengths.cumsum(0) - lengths)[episode]
+        table = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.float64)
+        table[episode, place] = self.rewards
+        for h in reversed(range(table.shape[1] - 1)):
+            table[:, h] += discount * table[:, h + 1]
+        return table[episode, place]
 
     def returns(self, discount: float = 1.0) -> Tensor:
         """[number of episodes] the return of each episode."""
