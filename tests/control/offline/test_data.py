@@ -25,7 +25,7 @@ def test_a_log_is_read():
     data = read()
     assert len(data) == 5
     assert data.next_states.tolist() == [1, 2, -1, 2, -1]
-    assert data.episode.tolist() == [0, 0, 0, 1, 1]
+    assert data.episode.tolist() == [0, 0, 0, 1, 1] and data.step.tolist() == [0, 1, 2, 0, 1]
     assert data.returns_to_go().tolist() == [7, 6, 4, 24, 16]
     assert data.returns_to_go(0.5).tolist() == [3, 4, 4, 16, 16]
     assert data.returns().tolist() == [7, 24]

@@ -82,16 +82,20 @@ class TabularData:
         ended = (self.terminated | self.truncated).long()
         return ended.cumsum(0) - ended
 
+    @property
+    def step(self) -> Tensor:
+        """int64 [N]: the step of each transition in its episode, from 0."""
+        lengths = self.episode.bincount()
+        return torch.arange(len(self)) - (lengths.cumsum(0) - lengths)[self.episode]
+
     def returns_to_go(self, discount: float = 1.0) -> Tensor:
         """[N] sum of the discounted rewards from each transition to the end of its episode."""
-        episode = self.episode
-        lengths = episode.bincount()
-        place = torch.arange(len(self)) - (lengths.cumsum(0) - lengths)[episode]
-        table = torch.zeros(len(lengths), int(lengths.max()), dtype=torch.float64)
-        table[episode, place] = self.rewards
+        episode, step = self.episode, self.step
+        table = torch.zeros(int(episode[-1]) + 1, int(step.max()) + 1, dtype=torch.float64)
+        table[episode, step] = self.rewards
         for h in reversed(range(table.shape[1] - 1)):
             table[:, h] += discount * table[:, h + 1]
-        return table[episode, place]
+        return table[episode, step]
 
     def returns(self, discount: float = 1.0) -> Tensor:
         """[number of episodes] the return of each episode."""
