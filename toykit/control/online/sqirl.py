@@ -66,8 +66,8 @@ def sqirl(mdp: TabularMDP, k: int, m: int, regress: Regressor | None = None, see
     regress  how Q is fitted at a step (None: the mean of each state and action)
 
     At step i, with j = min(i + k - 1, T): Q_j is fitted to the returns-to-go from step j, and from j - 1 down to i Q_t
-    to r + max Q_(t + 1); the policy of step i is greedy in Q_i, the lowest index of equals. Rewards are the
-    expected ones of state and action; the discount counts. Raises ValueError for k or m below 1 and an MDP without a horizon.
+    to r + max Q_(t + 1); the policy of step i is greedy in Q_i, the lowest index of equals. Rewards are the expected
+    ones of state and action; the discount counts. Raises ValueError for k or m below 1 and an MDP without a horizon.
     Source: the effective horizon (arXiv 2312.08369), algorithm 1.
     """
     n_steps = steps_of(mdp)
