@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pytest
 
-from toykit.lessons.compare import compare, follow, last
+from toykit.lessons.compare import compare, follow, last, reaching
 from toykit.policies import TabularLM
 from toykit.rollouts import Sampled
 from toykit.tasks.bandit import random_bandit
@@ -85,3 +86,10 @@ def test_progress_counts_the_steps_of_all_runs(capsys):
 def test_the_last_figure_is_that_of_the_last_stop_by_seed():
     runs = {"a": {"first": [[1.0, 2.0], [3.0, 4.0]]}}
     assert last({"stops": [0, 5], "runs": runs}, "a", "first") == [2.0, 4.0]
+
+
+def test_a_value_at_a_level_is_on_the_line_between_the_stops_around_it():
+    assert reaching([0.1, 0.3, 0.5], 0.4, [4.0, 2.0, 1.0]) == pytest.approx(1.5)
+    assert reaching([0.1, 0.3, 0.2, 0.5], 0.3, [0, 10, 20, 30]) == 10  # where it is there first
+    assert reaching([0.1, 0.3], 0.1, [4, 2]) == 4.0
+    assert math.isnan(reaching([0.1, 0.3], 0.31, [4.0, 2.0])) and reaching([0.1, 0.3], 0.31, [0, 10], never=10) == 10

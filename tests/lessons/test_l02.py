@@ -9,9 +9,8 @@ import torch
 from matplotlib.figure import Figure
 
 from toykit.diagnostics import first_order_change
-from toykit.lessons import claims, judge, load, picture, recorded, run
+from toykit.lessons import judge, load, picture, recorded, run
 from toykit.lessons.l02_reasoning_boundary import exact, explorer, sampled, theorems
-from toykit.plots.images import pixels
 from toykit.rollouts import token_logps
 from toykit.tasks import Operator
 from toykit.training import load_policy
@@ -20,16 +19,7 @@ LESSON = load("02")
 NOT_HERE = ["C5b", "C6d"]  # of the card's claims, what the toy does not show
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def verdicts(results, rung="exact"):
-    return {row["claim"]: row["holds"] for row in judge(LESSON, rung, results, from_record=False)}
-
-
-def test_every_theorem_holds_and_every_effect_is_decided(results):
+def test_every_theorem_holds_and_every_effect_is_decided(results, verdicts):
     found = verdicts(results)
     assert [c for c, holds in found.items() if holds is not True] == NOT_HERE
     assert all(found[c] is False for c in NOT_HERE)
@@ -71,19 +61,17 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert [c for c, holds in verdicts(wrong).items() if not holds] == sorted([claim, *NOT_HERE])
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    assert failing(spoiled(SPOILED[claim])) == sorted([claim, *NOT_HERE])
 
 
-def test_a_self_that_is_no_better_than_the_others_fails_what_is_said_of_it(results):
+def test_a_self_that_is_no_better_than_the_others_fails_what_is_said_of_it(results, failing):
     wrong = copy.deepcopy(results)
     wrong["runs"]["SELF"] = wrong["runs"]["GRPO + forward KL"]
-    assert [c for c, holds in verdicts(wrong).items() if not holds] == ["C5a", "C6c", "C6d"]
+    assert failing(wrong) == ["C5a", "C6c", "C6d"]
 
 
-def test_the_claims_that_do_not_hold_would_hold_for_other_numbers(results):
+def test_the_claims_that_do_not_hold_would_hold_for_other_numbers(results, verdicts):
     other = copy.deepcopy(results)
     for i, (own, grpo) in enumerate(zip(other["runs"]["SELF"]["pass"], results["runs"]["GRPO"]["pass"], strict=True)):
         own[0] = grpo[0] * (0.94 + 0.01 * i)
@@ -170,11 +158,10 @@ def test_worlds_that_share_less_have_the_same_base_and_smaller_overlaps():
     assert torch.equal(alone, torch.diag_embed(alone.diagonal(dim1=-2, dim2=-1)))
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.boundary_explorer(live=False)
     assert list(shown.presets) == ["base", "winner takes all", "nothing shared", "SELF"]
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     words = explorer.boundary_words(1.0, 0.0, "off", 1000)
     assert "pass@256 0.716 (base 0.993)" in words and "8 of 24 prompts have lost half" in words
     words = explorer.boundary_words(0.0, 0.0, "off", 1000)
@@ -274,14 +261,13 @@ def test_prompts_of_one_hidden_operator_help_each_other_and_hurt_the_others():
     assert found["negative_same"] < 0.2 < 0.8 < found["negative_other"]
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    rows = claims(LESSON, "gpt")
-    assert [row["claim"] for row in rows if not row["holds"]] == ["G12", "G13"]  # what the toy does not show
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G12", "G13"]  # what the toy does not show
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(verdicts):
     """Every run a copy of GRPO's, whose figures stay where they were at the start."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     still["runs"] = {
         name: {k: [[path[0] + 1e-3 * i for _ in path] for i, path in enumerate(paths)] for k, paths in of.items()}
         for name, of in still["runs"].items()

@@ -7,9 +7,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import load, recorded, run
 from toykit.lessons.l10_rapo import exact, explorer, sampled, shared_logits
-from toykit.plots.images import pixels
 from toykit.rollouts import leaf_logps, of_lengths
 from toykit.tasks import AlternatingSum
 from toykit.training import load_policy
@@ -18,16 +17,7 @@ LESSON = load("10")
 METHODS = tuple(sampled.methods())
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def verdicts(results, rung="exact"):
-    return {row["claim"]: row["holds"] for row in judge(LESSON, rung, results, from_record=False)}
-
-
-def test_every_claim_of_the_exact_rung_holds(results):
+def test_every_claim_of_the_exact_rung_holds(results, verdicts):
     assert all(verdicts(results).values())
 
 
@@ -61,22 +51,20 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert [c for c, holds in verdicts(wrong).items() if not holds] == [claim]
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    assert failing(spoiled(SPOILED[claim])) == [claim]
 
 
-def test_a_rapo_that_is_no_better_than_grpo_fails_what_is_said_of_it(results):
+def test_a_rapo_that_is_no_better_than_grpo_fails_what_is_said_of_it(results, failing):
     wrong = copy.deepcopy(results)
     wrong["shared"]["pass"]["RAPO"] = wrong["shared"]["pass"]["GRPO"]
-    assert [c for c, holds in verdicts(wrong).items() if not holds] == ["C4e", "C4f", "C4g"]
+    assert failing(wrong) == ["C4e", "C4f", "C4g"]
 
 
-def test_a_flattening_that_takes_longer_fails_what_is_said_of_it(results):
+def test_a_flattening_that_takes_longer_fails_what_is_said_of_it(results, failing):
     wrong = copy.deepcopy(results)
     wrong["flow"]["steps"]["tempered"] = [102, 970, 9999]
-    assert [c for c, holds in verdicts(wrong).items() if not holds] == ["B1", "B2"]
+    assert failing(wrong) == ["B1", "B2"]
 
 
 def test_fewer_than_five_problems_decide_no_effect():
@@ -136,11 +124,10 @@ def test_one_step_of_the_shared_prompts_is_that_of_the_cards_formula():
         assert torch.allclose(path[1, i, 0], after, rtol=0, atol=1e-12)  # the reverse KL is 0 at the base
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.optima_explorer(live=False)
     assert list(shown.presets) == ["known", "rare", "never said", "flattened"]
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     assert "0.0146 at the reverse KL's optimum and 0.8 at the forward" in explorer.optima_words()
     assert "0 at the reverse KL's optimum and 0.8 at the forward" in explorer.optima_words(eps=0.0)
     assert "0.0251 at the reverse KL's optimum and 0.77 at the forward" in explorer.optima_words(beta=0.05)
@@ -217,14 +204,13 @@ def test_a_penalty_in_the_reward_of_a_group_that_fails_is_blown_up_to_full_stren
     assert torch.allclose(beside, -0.05 * ratio, atol=1e-15) and beside.std() < 1e-4
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    rows = claims(LESSON, "gpt")
-    assert [row["claim"] for row in rows if not row["holds"]] == ["G3", "G8", "G9"]  # what the toy does not show
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G3", "G8", "G9"]  # what the toy does not show
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(verdicts):
     """Every run a copy of GRPO's, whose figures stay where they were at the start; RAPO's lie a little lower."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     still["runs"] = {
         name: {k: [[path[0] + 1e-3 * (i - 2) for _ in path] for i, path in enumerate(paths)] for k, paths in of.items()}
         for name, of in still["runs"].items()

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import load, recorded, run
 from toykit.lessons.l17_luspo import exact, explorer, sampled
 from toykit.objectives import Clip, method
-from toykit.plots.images import pixels
 from toykit.rollouts import Sampled
 from toykit.tasks import ChainSum
 from toykit.training import load_policy
@@ -17,16 +14,7 @@ from toykit.training import load_policy
 LESSON = load("17")
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds(results):
+def test_every_claim_of_the_exact_rung_holds(results, failing):
     assert failing(results) == []
 
 
@@ -51,10 +39,8 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert failing(wrong) == [claim]
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    assert failing(spoiled(SPOILED[claim])) == [claim]
 
 
 def test_every_claim_of_the_exact_rung_is_spoiled_once():
@@ -78,15 +64,14 @@ def test_clipped_negatives_move_the_turning_point():
     assert low > 1e-4 and abs(zero) < 1e-15 and high < -1e-4
 
 
-def test_other_trees_have_the_same_identities_and_other_numbers():
+def test_other_trees_have_the_same_identities_and_other_numbers(failing):
     found = run(LESSON, "exact", seeds=(0,))
     assert failing(found) == ["C1c"]  # the card's 6.9e-4 is that of its own draw
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.flow_explorer(live=False)
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     said = [explorer.flow_words(**state) for state in shown.presets.values()]
     for words, way in zip(said, ("falls", "grows", "falls", "stays"), strict=True):
         assert f" and {way} under GSPO at first" in words
@@ -117,14 +102,13 @@ def test_the_base_is_right_more_often_than_not_and_less_often_after_many_recheck
     assert rates == pytest.approx([0.78, 0.67], abs=0.01)
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    rows = claims(LESSON, "gpt")
-    assert [row["claim"] for row in rows if not row["holds"]] == ["G2", "G3", "G5"]  # what the toy does not show
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G2", "G3", "G5"]  # what the toy does not show
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(failing):
     """Every run GSPO's first figures, but for chance; LUSPO's lie a little lower, those of wrong completions higher."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     for arm in still["runs"]:
         for name, paths in still["runs"]["GSPO"].items():
             by = 0.0 if arm != "LUSPO" else 0.05 if "wrong" in name else -0.05

@@ -6,7 +6,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import claims, load, recorded
 from toykit.lessons.l19_drive import exact, explorer, sampled
 from toykit.lessons.l19_drive.flow import Programming, after, begin, hard_focus
 from toykit.objectives import method
@@ -20,16 +20,7 @@ LESSON = load("19")
 NOT = ["C3b", "C4c", "C4g", "C5", "C6b", "C6c"]  # what does not hold
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_the_claims_of_the_exact_rung_that_do_not_hold_are_these(results):
+def test_the_claims_of_the_exact_rung_that_do_not_hold_are_these(results, failing):
     assert failing(results) == NOT
 
 
@@ -63,10 +54,8 @@ ALSO = {"C4a": ["X1"], "C4b": ["X1"], "C2c": ["X1"], "C4d": ["X1"]}  # a mean th
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert sorted(failing(wrong)) == sorted([claim, *NOT, *ALSO.get(claim, [])])
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(claim, failing, spoiled):
+    assert sorted(failing(spoiled(SPOILED[claim]))) == sorted([claim, *NOT, *ALSO.get(claim, [])])
 
 
 RIGHTED = {
@@ -80,10 +69,8 @@ RIGHTED = {
 
 
 @pytest.mark.parametrize("claim", RIGHTED)
-def test_a_claim_that_does_not_hold_would_hold_of_other_results(results, claim):
-    other = copy.deepcopy(results)
-    RIGHTED[claim](other)
-    assert claim not in failing(other)
+def test_a_claim_that_does_not_hold_would_hold_of_other_results(claim, failing, spoiled):
+    assert claim not in failing(spoiled(RIGHTED[claim]))
 
 
 def test_every_claim_of_the_exact_rung_is_spoiled_or_righted_once():
@@ -197,7 +184,7 @@ def test_the_record_of_the_gpt_rung_has_these_claims():
     assert [row["claim"] for row in claims(LESSON, "gpt") if row["holds"]] == ["G6", "G7", "G10", "G13"]
 
 
-def test_each_claim_of_the_gpt_rung_holds_or_fails_as_its_record_says():
+def test_each_claim_of_the_gpt_rung_holds_or_fails_as_its_record_says(failing):
     """Every run one that never moves: nothing holds; then one that moves as each claim says."""
     still = copy.deepcopy(recorded(LESSON, "gpt"))
     for arm, figures in still["runs"].items():

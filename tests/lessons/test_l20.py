@@ -6,12 +6,11 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import claims, load, recorded, run
 from toykit.lessons.l20_calibrl import exact, explorer, sampled, tree
 from toykit.lessons.l20_calibrl.claims import at_level
 from toykit.lessons.right_orders import right_logps
 from toykit.objectives import ExpertGate, OwnMean, Reshaped, method
-from toykit.plots.images import pixels
 from toykit.policies import TabularLM
 from toykit.tasks import AlternatingSum
 from toykit.training import load_policy
@@ -20,16 +19,7 @@ LESSON = load("20")
 OPEN = ["C3h", "X5"]  # what does not hold on the exact rung
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds_but_two(results):
+def test_every_claim_of_the_exact_rung_holds_but_two(results, failing):
     assert failing(results) == OPEN
 
 
@@ -70,14 +60,12 @@ TOO = {"C3b": ["C3c"], "X4": []}  # the card's digits fail with the order; by to
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
     still = [] if claim == "X4" else ["X5"]
-    assert sorted(failing(wrong)) == sorted({claim, "C3h", *still, *TOO.get(claim, [])})
+    assert sorted(failing(spoiled(SPOILED[claim]))) == sorted({claim, "C3h", *still, *TOO.get(claim, [])})
 
 
-def test_every_claim_of_the_exact_rung_is_spoiled_once(results):
+def test_every_claim_of_the_exact_rung_is_spoiled_once(results, failing):
     """C3h and X5, which do not hold, could; X3 fails with what X4 compares it with."""
     other = copy.deepcopy(results)
     other["starts"]["counts"]["rising, between"] = other["starts"]["counts"]["between"]
@@ -116,10 +104,9 @@ def test_the_tree_s_answers_have_the_probabilities_that_the_lesson_says():
     assert law.tolist() == pytest.approx([0.3, 0.18, 0.12, 0.3, 0.1])
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.gate_explorer(live=False)
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     assert "by 0.64 below the expert's level and by 0.416 past it" in explorer.gate_words()
     assert "1.309 under GRPO and 1.352 under CalibRL" in explorer.gate_words()
     assert "1.309 under GRPO and 1.309 under CalibRL" in explorer.gate_words(expert=0.12)
@@ -190,9 +177,9 @@ def test_the_record_of_the_gpt_rung_has_these_claims():
     assert [row["claim"] for row in rows if row["holds"]] == ["G1", "G9", "G10"]  # the others do not hold
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(failing):
     """Every run a copy of GRPO's, but for chance."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     for arm in still["runs"]:
         still["runs"][arm] = {
             name: [[x + 1e-6 * (i - 2) for x in path] for i, path in enumerate(paths)]

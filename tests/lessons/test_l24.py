@@ -1,30 +1,18 @@
 from __future__ import annotations
 
-import copy
-
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import load, recorded, run
 from toykit.lessons.l24_rorecomp import exact, explorer, sampled
 from toykit.objectives import method
-from toykit.plots.images import pixels
 from toykit.selection import Recomposition
 
 LESSON = load("24")
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds(results):
+def test_every_claim_of_the_exact_rung_holds(results, failing):
     assert failing(results) == []
 
 
@@ -45,11 +33,9 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check(results, claim):
+def test_a_result_that_contradicts_a_claim_fails_its_check(spoiled, failing, claim):
     """And no other, but that 0.51 is not the card's 0.140 either."""
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert failing(wrong) == (["C4a", "C4b"] if claim == "C4b" else [claim])
+    assert failing(spoiled(SPOILED[claim])) == (["C4a", "C4b"] if claim == "C4b" else [claim])
 
 
 def test_every_claim_of_the_exact_rung_is_spoiled_once():
@@ -89,10 +75,9 @@ def test_a_law_whose_lengths_are_independent_of_success():
     assert float(pi @ exact.LENGTHS) == pytest.approx(2.0)
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.branch_explorer(live=False)
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     said = [explorer.branch_words(**state) for state in shown.presets.values()]
     assert "5 of 8 completions come first: 5+, 12-, 3+, 6-, 7+." in said[0]
     assert "P(long) is 0.14 and success 0.528, from 0.6" in said[0] and "P(long) is 0.939" in said[1]
@@ -113,14 +98,13 @@ def test_the_arms_differ_in_their_recomposition_alone():
     assert [arm.recomposition.capacity for arm in list(arms.values())[1:]] == [0, 0, 0, 0, 1]
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    rows = claims(LESSON, "gpt")
-    assert [row["claim"] for row in rows if not row["holds"]] == ["G2", "G8", "G10"]
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G2", "G8", "G10"]
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(failing):
     """Every arm as good as GRPO and as long, but for chance, and success 0.1 lower at p_comp 0.5 and in the buffer."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     lower = {"p_comp 0.5": 0.1, sampled.DELAYED: 0.2}
     for arm in still["runs"]:
         for name, paths in still["runs"]["GRPO"].items():

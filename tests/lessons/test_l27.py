@@ -8,10 +8,9 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import load, recorded
 from toykit.lessons.l27_ace import exact, explorer, sampled
 from toykit.lessons.l27_ace.claims import as_far, recovery
-from toykit.plots.images import pixels
 from toykit.tasks import Operator
 from toykit.training import load_policy
 
@@ -19,17 +18,8 @@ LESSON = load("27")
 UNSEEN = ["C4d", "C4g", "C5a", "C5c", "V2"]  # what the paper says and the toy does not show
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def verdicts(results, rung="exact"):
-    return {row["claim"]: row["holds"] for row in judge(LESSON, rung, results, from_record=False)}
-
-
-def test_the_claims_of_the_exact_rung_hold_but_those_that_the_toy_does_not_show(results):
-    assert [c for c, holds in verdicts(results).items() if not holds] == UNSEEN
+def test_the_claims_of_the_exact_rung_hold_but_those_that_the_toy_does_not_show(results, failing):
+    assert failing(results) == UNSEEN
 
 
 def move(found, arm, k, by):
@@ -58,30 +48,27 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert [c for c, holds in verdicts(wrong).items() if not holds and c not in UNSEEN] == [claim]
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    assert [c for c in failing(spoiled(SPOILED[claim])) if c not in UNSEEN] == [claim]
 
 
-def test_a_rule_that_is_grpo_fails_what_is_said_of_ace(results):
+def test_a_rule_that_is_grpo_fails_what_is_said_of_ace(results, failing):
     wrong = copy.deepcopy(results)
     for found in (wrong["misled"]["d = 16"], wrong["misled"]["d = 8"]):
         found["ACE"] = found["uniform"] = found["GRPO"]
     for of in ("share", "entropy"):
         wrong["spurious"][of]["ACE 2"] = wrong["spurious"][of]["GRPO"]
-    failed = [c for c, holds in verdicts(wrong).items() if not holds and c not in UNSEEN]
-    assert failed == ["C3a", "C3b", "C4a", "C4b", "C4c", "C4e", "C5b", "V1"]
+    assert [c for c in failing(wrong) if c not in UNSEEN] == ["C3a", "C3b", "C4a", "C4b", "C4c", "C4e", "C5b", "V1"]
 
 
-def test_an_ace_that_shows_what_the_paper_says_would_pass(results):
+def test_an_ace_that_shows_what_the_paper_says_would_pass(results, failing):
     better = copy.deepcopy(results)
     for k in exact.KS:
         move(better["misled"]["d = 16"], "ACE", k, 0.05)
         move(better["control"], "ACE", k, 0.05)
     shift(better, "overconfident", -0.05)
     shift(better, "entropy", 0.2)
-    assert [c for c, holds in verdicts(better).items() if not holds] == ["C4a", "C4f"]  # no longer the card's
+    assert failing(better) == ["C4a", "C4f"]  # no longer the card's
 
 
 def test_fewer_than_five_worlds_decide_no_effect(results):
@@ -116,11 +103,10 @@ def test_the_verifier_of_the_first_phase_wants_the_likeliest_wrong_answer_on_som
         assert believed[0, x, likeliest]
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.step_explorer(live=False)
     assert list(shown.presets) == ["spurious winner", "ReLU", "uniform", "no winner"]
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     assert "its c is 2.59 and its factor 6.33, that of the other wrong answers -1.54 and 1.39" in explorer.step_words()
     assert "its factor 3.00, that of the other wrong answers -1.54 and 3.00" in explorer.step_words(kind="uniform")
 
@@ -179,14 +165,13 @@ def test_what_the_other_had_when_it_was_as_good_lies_between_its_stops():
     assert as_far(runs(A=ours, B=theirs), "A", "B", "f").measured == pytest.approx(0.7 - 0.5)
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    rows = claims(LESSON, "gpt")
-    assert [row["claim"] for row in rows if not row["holds"]] == ["G2", "G3", "G4", "G7", "G8", "G11", "G15"]
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G2", "G3", "G4", "G7", "G8", "G11", "G15"]
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(verdicts):
     """Every run a copy of GRPO's that never moves."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     one = {k: [[path[0] for _ in path] for path in paths] for k, paths in still["runs"]["GRPO"].items()}
     still["runs"] = {name: copy.deepcopy(one) for name in still["runs"]}
     assert not any(verdicts(still, "gpt").values())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import numpy as np
@@ -14,7 +13,6 @@ from toykit.exact import kl, tilt_to_kl
 from toykit.lessons import claims, judge, load, run
 from toykit.lessons.l32_alignment_asymptotics import exact, explorer, figures, sampled
 from toykit.lessons.l32_alignment_asymptotics.vowels import DELTA, Vowels, frontier_of_chain
-from toykit.plots.images import pixels
 from toykit.tasks import Letters
 
 LESSON = load("32")
@@ -23,16 +21,7 @@ NAMES = [*CARDS, "D1", "D2", "D3"]
 OWN = ["X1", "X2", "X3", "X4", "X5", "X6"]
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def verdicts(results, rung="exact"):
-    return {row["claim"]: row["holds"] for row in judge(LESSON, rung, results, from_record=False)}
-
-
-def test_every_theorem_holds(results):
+def test_every_theorem_holds(results, verdicts):
     found = verdicts(results)
     assert list(found) == NAMES + OWN
     assert all(holds is True for holds in found.values())
@@ -70,22 +59,14 @@ TOGETHER = {  # what contradicts more than one claim
 }
 
 
-def spoiled(results, path, value):
-    wrong = part = copy.deepcopy(results)
-    for key in path[:-1]:
-        part = part[key]
-    part[path[-1]] = value(part[path[-1]]) if callable(value) else value
-    return {claim for claim, holds in verdicts(wrong).items() if not holds}
-
-
 @pytest.mark.parametrize("claim", sorted(set(SPOILED) - {"C5b"}))
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    assert spoiled(results, *SPOILED[claim]) == {claim}
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    assert failing(spoiled(SPOILED[claim])) == [claim]
 
 
 @pytest.mark.parametrize("names", TOGETHER)
-def test_a_result_that_contradicts_several_claims_fails_them(results, names):
-    assert spoiled(results, *TOGETHER[names]) >= set(names)
+def test_a_result_that_contradicts_several_claims_fails_them(spoiled, failing, names):
+    assert set(failing(spoiled(TOGETHER[names]))) >= set(names)
 
 
 def test_all_checks_can_be_spoiled():
@@ -186,11 +167,10 @@ def test_the_explorers_letters_are_the_lessons():
     assert now.bon[-1, 1].item() == pytest.approx(1.87677, abs=5e-6)
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     made = figures.frontier_explorer(live=False)
     assert list(made.presets) == ["one letter", "16 letters", "256 letters", "a rare jackpot"]
-    pictures = [pixels(made.figure(**state)).copy() for state in made.presets.values()]
-    assert all(a.shape != b.shape or (a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(made)
     words = figures.frontier_words(**made.presets["256 letters"])
     assert "best of n = 2.96e+44" in words and "a gap of 0.019" in words
     assert isinstance(made.figure(m=256, delta=0.8, best=0.25, top=6), Figure)

@@ -6,25 +6,15 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import judge, load, recorded, run
+from toykit.lessons import judge, load, recorded
 from toykit.lessons.l33_prorl import exact, explorer, sampled
 from toykit.objectives import Clip, method
-from toykit.plots.images import pixels
 from toykit.training import load_policy
 
 LESSON = load("33")
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds(results):
+def test_every_claim_of_the_exact_rung_holds(results, failing):
     assert failing(results) == []
 
 
@@ -49,9 +39,8 @@ ALSO = {"C3": ["C1c"], "C4b": ["C4a"]}  # the same number is judged twice
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    wrong = spoiled(SPOILED[claim])
     assert sorted(failing(wrong)) == sorted([claim, *ALSO.get(claim, [])])
 
 
@@ -75,10 +64,9 @@ def test_two_skills_by_hand():
     assert (path[1] - path[0])[:, 2:].abs().max() == 0
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.prorl_explorer(live=False)
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     assert (
         "cannot pass 0.0267, and after 200 steps is 0.0267; with resets every 40 it is 0.582" in explorer.prorl_words()
     )
@@ -104,9 +92,9 @@ def test_arms_differ_from_the_catalogue_in_selection_beta_and_schedule_alone():
     assert all(t.strategy.temperature == 1.2 and t.selection.after is None for t in trainers.values())
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(failing):
     """Every run a copy of GRPO's that never moves, with a gain that rises with the base: only what stalls does."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     one = {k: [[path[0] for _ in path] for path in paths] for k, paths in still["runs"]["GRPO"].items()}
     one["gain by base"] = [[0.5 for _ in path] for path in one["gain by base"]]
     still["runs"] = {name: copy.deepcopy(one) for name in still["runs"]}

@@ -1,16 +1,14 @@
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import load, recorded, run
 from toykit.lessons.l38_rl_plus import exact, explorer, sampled
 from toykit.objectives import MIS, Likelihood, method
-from toykit.plots.images import pixels
 from toykit.rollouts import Sampled
 from toykit.tasks import OperatorChain
 from toykit.training import load_policy
@@ -18,16 +16,7 @@ from toykit.training import load_policy
 LESSON = load("38")
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds_but_that_pass_at_k_stays_above_the_base(results):
+def test_every_claim_of_the_exact_rung_holds_but_that_pass_at_k_stays_above_the_base(results, failing):
     assert failing(results) == ["C4e"]
 
 
@@ -57,10 +46,8 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
-    assert set(failing(wrong)) == {claim, "C4e"}
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
+    assert set(failing(spoiled(SPOILED[claim]))) == {claim, "C4e"}
 
 
 CARD_TOO = {  # these spoil the card's printed numbers as well
@@ -73,11 +60,9 @@ CARD_TOO = {  # these spoil the card's printed numbers as well
 
 
 @pytest.mark.parametrize("claim", CARD_TOO)
-def test_and_these_fail_with_the_card_s_numbers_or_hold_without_them(results, claim):
-    wrong = copy.deepcopy(results)
+def test_and_these_fail_with_the_card_s_numbers_or_hold_without_them(spoiled, failing, claim):
     spoil, expected = CARD_TOO[claim]
-    spoil(wrong)
-    assert set(failing(wrong)) == expected
+    assert set(failing(spoiled(spoil))) == expected
 
 
 def test_every_claim_of_the_exact_rung_is_spoiled_once():
@@ -104,10 +89,9 @@ def test_other_prompts_have_other_numbers_and_the_same_directions():
     assert all(a > b for a, b in zip(*at, strict=True))
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.push_explorer(live=False)
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     words = explorer.push_words(steps=0)
     assert "0.6 (pushed by 0.059), 0.02 (pushed by 0.0082)" in words and "the path has 1.8e-05" in words
 
@@ -139,14 +123,13 @@ def test_the_base_knows_how_to_reckon_and_not_which_operators_are_hidden():
     assert drawn.item() == pytest.approx(p.mean().item(), abs=0.006)
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    rows = claims(LESSON, "gpt")
-    assert [row["claim"] for row in rows if not row["holds"]] == ["G2", "G4", "G8"]  # plain SFT is better
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G2", "G4", "G8"]  # plain SFT is better
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise():
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(failing):
     """Every arm has GRPO's first figures, but for chance, and RL-PLUS a little lower ones, with u = 1/V lower still."""
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+    still = recorded(LESSON, "gpt")
     lower = {"RL-PLUS": 0.01, "RL-PLUS, 1/V": 0.02}
     for arm in still["runs"]:
         for name, paths in still["runs"]["GRPO"].items():

@@ -8,30 +8,20 @@ import torch
 from matplotlib.figure import Figure
 
 from toykit.diagnostics import answer_entropy, mean_token_entropy
-from toykit.lessons import claims, judge, load, recorded, run
+from toykit.lessons import load, recorded, run
 from toykit.lessons.l46_invisible_leash import exact, explorer, negative, reasons, sampled, tree
 from toykit.lessons.l46_invisible_leash.two_operators import TwoOperators
-from toykit.plots.images import pixels
 from toykit.tasks import Operator
 from toykit.training import load_policy
 
 LESSON = load("46")
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds_but_the_theorem_that_is_false(results):
+def test_every_claim_of_the_exact_rung_holds_but_the_theorem_that_is_false(results, failing):
     assert failing(results) == ["C6a"]
 
 
-def test_the_printed_theorem_would_hold_where_no_tilt_raises_the_entropy(results):
+def test_the_printed_theorem_would_hold_where_no_tilt_raises_the_entropy(results, failing):
     other = copy.deepcopy(results)
     other["entropy"]["rare"]["tilt"] = [0.3, 0.2, 0.1, 0.0]
     other["random entropies"]["violated"] = 0.0
@@ -80,11 +70,9 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(spoiled, failing, claim):
     others = {"C6a"} | ({"C4a"} if claim == "C4b" else set())  # the last law is in both
-    assert set(failing(wrong)) - others == {claim}
+    assert set(failing(spoiled(SPOILED[claim]))) - others == {claim}
 
 
 def test_every_claim_of_the_exact_rung_is_spoiled_once():
@@ -181,10 +169,9 @@ def test_the_base_finds_all_right_answers_at_256_and_misses_products_at_64():
     assert TwoOperators().right[:60, :, 0][missed].tolist() == [12] * 23
 
 
-def test_the_explorer_draws_every_preset_and_says_it_in_words():
+def test_the_explorer_draws_every_preset_and_says_it_in_words(draws_every_preset):
     shown = explorer.support_explorer(live=False)
-    pictures = [pixels(shown.figure(**state)).copy() for state in shown.presets.values()]
-    assert all((a != b).any() for i, a in enumerate(pictures) for b in pictures[:i])
+    assert draws_every_preset(shown)
     said = [explorer.support_words(**state) for state in shown.presets.values()]
     for words, way in zip(said, ("17 are kept, 0 new, 28 lost", "1 are kept, 13 new, 0 lost"), strict=False):
         assert way in words
@@ -198,12 +185,12 @@ def test_figures_are_made_from_results(results):
     assert isinstance(LESSON.figures["gpt"]["training"](recorded(LESSON, "gpt"), live=live), Figure)
 
 
-def test_the_record_of_the_gpt_rung_has_these_claims():
-    assert [row["claim"] for row in claims(LESSON, "gpt") if not row["holds"]] == ["G11"]
+def test_the_record_of_the_gpt_rung_has_these_claims(failing):
+    assert failing(recorded(LESSON, "gpt"), "gpt") == ["G11"]
 
 
-def test_each_claim_of_the_gpt_rung_fails_where_nothing_was_learned():
-    still = copy.deepcopy(recorded(LESSON, "gpt"))
+def test_each_claim_of_the_gpt_rung_fails_where_nothing_was_learned(failing):
+    still = recorded(LESSON, "gpt")
     for found in still["runs"].values():
         for name, paths in found.items():
             found[name] = [

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from matplotlib.figure import Figure
 
 from toykit.lessons import judge, load, run
 from toykit.lessons.registry import modules
-from toykit.lessons.rungs import Comparison, Setup
+from toykit.lessons.rungs import Comparison, Setup, start
 from toykit.objectives import method
 from toykit.policies import TabularLM
 from toykit.tasks.bandit import random_bandit
@@ -29,11 +31,14 @@ def measured(found):
     return [x for figures in found.values() for paths in figures.values() for path in paths for x in path]
 
 
-def test_what_a_method_keeps_from_batch_to_batch_does_not_go_from_seed_to_seed():
+@pytest.mark.parametrize("by_function", [False, True])
+def test_what_a_method_keeps_from_batch_to_batch_does_not_go_from_seed_to_seed(by_function):
     """One arm that holds a state, seeds 0 and 1 together and seed 1 alone: the same figures."""
+    kept = method("ob_rl")
+    arm = partial(start, method=kept) if by_function else kept
     task = random_bandit(n_prompts=3, n_arms=4)
     setup = Setup(task, TrainConfig(lr=0.1), stops=(2,), group_size=4)
-    made = Comparison(lambda: {"a": method("ob_rl")}, lambda base, setup: _first, setup, {})
+    made = Comparison(lambda: {"a": arm}, lambda base, setup: _first, setup, {})
     both, alone = (made.run(TabularLM.of(task), setup, seeds)["runs"]["a"]["first"] for seeds in ((0, 1), (1,)))
     assert both[1] == alone[0]
 

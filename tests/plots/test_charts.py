@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toykit.plots import bars, curve_with_interval, figure, label_lines, mean_interval, role
+from toykit.plots import bars, curve_with_interval, figure, label_lines, legend_below, mean_interval, role
 from toykit.plots.charts import spread
 
 
@@ -135,3 +135,16 @@ def test_plain_bars_are_one_shape_a_series_side_by_side():
     assert first.edges.tolist() == pytest.approx([-0.4, 0.0, 0.6, 1.0])
     assert second.edges.tolist() == pytest.approx([0.0, 0.4, 1.0, 1.4])
     assert [text.get_text() for text in ax.get_xticklabels()] == ["a", "b"]
+
+
+def test_a_legend_below_has_each_label_once_with_its_last_line():
+    made, (left, right) = figure(2)
+    left.plot([0, 1], color="red", label="a")
+    right.plot([0, 1], color="blue", label="a")
+    right.plot([1, 0], color="green", label="b")
+    legend_below(made, (left, right), ncols=2)
+    legend_below(made, left)
+    both, one = made.legends
+    assert [text.get_text() for text in both.get_texts()] == ["a", "b"]
+    assert [line.get_color() for line in both.get_lines()] == ["blue", "green"]
+    assert [text.get_text() for text in one.get_texts()] == ["a"]

@@ -6,24 +6,13 @@ import pytest
 import torch
 
 from toykit.rewards import Gated, Shaping, SoftOverlong, length
-from toykit.rollouts import Rollouts
+from toykit.rollouts import Rollouts, of_lengths
 
 
-def batch(lengths: list[list[int]], horizon: int | None, width: int = 20) -> Rollouts:
+def batch(lengths: list[list[int]], horizon: int | None) -> Rollouts:
     sizes = torch.tensor(lengths)
-    mask = torch.arange(width) < sizes[..., None]
-    one = torch.ones(len(lengths), 1, dtype=torch.int64)
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.arange(len(lengths)) + 5,
-        completions=mask.long(),
-        mask=mask,
-        old_logp=torch.zeros(mask.shape, dtype=torch.float64),
-        rewards=torch.ones(sizes.shape, dtype=torch.float64),
-        weights=torch.full(sizes.shape, 1 / sizes.shape[1], dtype=torch.float64),
-        horizon=horizon,
-    )
+    made = of_lengths(sizes, torch.ones_like(sizes))
+    return made.with_(prompt_ids=made.prompt_ids + 5, horizon=horizon)
 
 
 def test_the_overlong_penalty_falls_linearly_over_the_cache():
@@ -35,7 +24,7 @@ def test_the_overlong_penalty_falls_linearly_over_the_cache():
 
 def test_the_proportions_are_those_of_dapo():
     """L_max 20480 and L_cache 4096, by its formula min(0, -(L - (L_max - L_cache)) / L_cache)."""
-    rollouts = batch([[16384, 18432, 20480]], horizon=20480, width=20480)
+    rollouts = batch([[16384, 18432, 20480]], horizon=20480)
     assert SoftOverlong()(rollouts).tolist() == [[0, -0.5, -1]]
 
 
@@ -48,7 +37,7 @@ def test_the_overlong_penalty_needs_a_horizon_and_a_cache():
 
 def test_length_is_a_share_of_the_horizon():
     assert length(batch([[5, 10]], horizon=40)).tolist() == [[0.125, 0.25]]
-    assert length(batch([[5, 10]], horizon=None)).tolist() == [[0.25, 0.5]]
+    assert length(batch([[5, 20]], horizon=None)).tolist() == [[0.25, 1.0]]
 
 
 def test_terms_are_weighted_and_logged_by_name():

@@ -100,6 +100,13 @@ def test_to_moves_every_tensor():
     assert all(value.device.type == "meta" for value in moved.extras.values())
 
 
+def test_the_policy_s_log_probabilities_are_the_behaviour_s_unless_they_are_given():
+    rollouts = batch()
+    assert torch.equal(rollouts.policy_logp, rollouts.old_logp)
+    other = rollouts.old_logp - 1
+    assert torch.equal(rollouts.with_(extras={"policy_logp": other}).policy_logp, other)
+
+
 def test_loss_mask_is_the_mask_unless_something_is_left_out():
     rollouts = batch()
     assert torch.equal(rollouts.loss_mask, rollouts.mask)

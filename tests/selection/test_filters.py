@@ -6,7 +6,7 @@ import torch
 from toykit.objectives import Advantage, PolicyGradient
 from toykit.policies import TabularLM
 from toykit.rewards import Shaping
-from toykit.rollouts import Enumerated, Rollouts, token_logps
+from toykit.rollouts import Enumerated, Rollouts, of_lengths, token_logps
 from toykit.selection import (
     Selection,
     dynamic_sampling,
@@ -21,19 +21,8 @@ from toykit.training import TrainConfig, Trainer
 
 
 def batch(rewards: list[list[float]], first: int = 0, width: int = 2) -> Rollouts:
-    r = torch.tensor(rewards, dtype=torch.float64)
-    tokens = torch.zeros(*r.shape, width, dtype=torch.int64)
-    one = torch.ones(len(r), 1, dtype=torch.int64)
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=torch.arange(len(r)) + first,
-        completions=tokens,
-        mask=tokens == 0,
-        old_logp=tokens.double(),
-        rewards=r,
-        weights=torch.full_like(r, 1 / r.shape[1]),
-    )
+    r = torch.tensor(rewards)
+    return of_lengths(torch.full(r.shape, width), r).with_(prompt_ids=torch.arange(len(r)) + first)
 
 
 def test_informative_groups_hold_more_than_one_reward():

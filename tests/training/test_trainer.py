@@ -1,3 +1,5 @@
+"""The steps of a trainer: what is asked, scored, updated, followed and logged."""
+
 from __future__ import annotations
 
 import itertools
@@ -8,30 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from toykit.objectives import CATALOGUE, KL, Advantage, Method, PolicyGradient, Posterior, PseudoReward, method
-from toykit.policies import GPT, GPTConfig, TabularLM
+from toykit.objectives import Method, method
+from toykit.policies import TabularLM
 from toykit.rewards import Shaping, length
-from toykit.rollouts import Enumerated, Mixed, Rollouts, Sampled, Solutions, supplying
+from toykit.rollouts import Enumerated, Mixed, Sampled, Solutions
 from toykit.selection import Selection
 from toykit.tasks.bandit import Bandit
 from toykit.tasks.base import Prompts
-from toykit.tasks.chain_sum import ChainSum
 from toykit.training import Reference, TrainConfig, Trainer
-
-CHAIN = ChainSum(n_digits=(2, 3), n_train=16, n_test=4, horizon=8)
-
-
-def gpt(dtype: torch.dtype = torch.float64, seed: int = 0) -> GPT:
-    made = GPT(GPTConfig(16, context=16, layers=1, width=16, heads=2, hidden=16), seed).to(dtype)
-    with torch.no_grad():
-        made.embedding.weight.mul_(20)
-    return made
-
-
-def on_chain(objective, config: TrainConfig | None = None, **options) -> Trainer:
-    return Trainer(
-        gpt(), CHAIN, objective, options.pop("strategy", Sampled(4)), config or TrainConfig(prompts=4), **options
-    )
 
 
 def parameters(trainer: Trainer) -> Tensor:
@@ -68,39 +54,6 @@ def test_ppo_teaches_its_critic_the_value_of_each_prefix(fresh):
     assert torch.allclose(start, whole.mean(whole.rewards), rtol=0, atol=0.05)
 
 
-EXACT = PolicyGradient(Advantage("leave_one_out"), ratio="token", kl=KL(0.1, "exact", route="autodiff"))
-POSTERIOR = PolicyGradient(Advantage("none"), signal=PseudoReward(Posterior(0.5)), ratio="importance")
-
-
-@pytest.mark.parametrize("chosen", [*CATALOGUE, POSTERIOR, EXACT])
-def test_gradients_do_not_depend_on_how_the_batch_is_cut(chosen):
-    """Of the policy and of the critic, whatever the size of the pieces."""
-
-    def gradients(size: int | None) -> tuple[Tensor, dict[str, float]]:
-        data = method(chosen).data if isinstance(chosen, str) else None
-        strategy = supplying(data, Sampled(4), Solutions.of(CHAIN))
-        config = TrainConfig(prompts=3, micro_size=size)
-        trainer = on_chain(chosen, config, strategy=strategy, reference=gpt(seed=1))
-        rollouts, _ = trainer.rollouts()
-        rewards = torch.rand(rollouts.rewards.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-        prepared = trainer.objective.prepare(trainer._with_others(rollouts.with_(rewards=rewards)))
-        figures = trainer._update(prepared)
-        return torch.cat([p.grad.flatten() for p in trainer.parameters]), figures
-
-    whole, figures = gradients(None)
-    assert whole.abs().max() > 1e-4
-    for size in (1, 5, 8, 11):
-        cut, same = gradients(size)
-        assert torch.allclose(cut, whole, rtol=0, atol=1e-10), size
-        assert same == pytest.approx(figures, abs=1e-10)
-
-
-@pytest.mark.parametrize("name", ["rl_plus", "calibrl"])
-def test_what_the_strategy_must_supply_is_missed_in_words(name):
-    with pytest.raises(ValueError, match=rf"rollouts must have extras\['{method(name).data}'\] .* strategy="):
-        on_chain(name).step()
-
-
 def test_the_figures_of_a_step_are_those_of_the_policy_s_own_rows(fresh):
     task, policy = fresh()
     prompts, rows = task.prompts(), []
@@ -126,37 +79,6 @@ def test_where_no_prompt_has_a_solution_training_is_the_same_to_the_last_bit_wit
         figures = [{k: v for k, v in trainer.step().items() if k != "seconds"} for _ in range(3)]
         found.append((figures, parameters(trainer)))
     assert found[0][0] == found[1][0] and torch.equal(found[0][1], found[1][1])
-
-
-@pytest.mark.parametrize("kind", ["table", "gpt"])
-def test_scores_do_not_depend_on_how_the_batch_is_cut(kind, fresh):
-    """Those of each token, and of the whole vocabulary."""
-
-    def scores(size: int | None) -> tuple[list[Tensor], Rollouts]:
-        task, policy = fresh() if kind == "table" else (CHAIN, gpt())
-        config = TrainConfig(prompts=3, micro_size=size)
-        trainer = Trainer(policy, task, EXACT, Sampled(4), config, reference=gpt(seed=1) if kind == "gpt" else None)
-        made = trainer._with_others(trainer.rollouts()[0])
-        logp = trainer.reader.all_of(made, trainer.reader.logp, trainer.policy)
-        return [logp, made.ref_logp, made.extras["vocab_logp"], made.extras["ref_vocab_logp"]], made
-
-    whole, made = scores(None)
-    assert made.lengths.unique().numel() > 1 and whole[2].dim() == 4
-    assert torch.allclose(whole[0], made.old_logp, rtol=0, atol=1e-12) and whole[0].abs().max() > 0.1
-    for size in (1, 5, 7):
-        for cut, expected in zip(scores(size)[0], whole, strict=True):
-            assert torch.allclose(cut, expected, rtol=0, atol=1e-12), size
-
-
-def test_a_critic_does_not_see_how_the_batch_is_cut():
-    found = []
-    for size in (None, 1, 5):
-        trainer = on_chain("ppo", TrainConfig(prompts=3, micro_size=size))
-        with torch.no_grad():
-            trainer.critic.head.weight.copy_(torch.linspace(-1, 1, 16))
-        found.append(trainer._with_others(trainer.rollouts()[0]).extras["values"])
-    assert found[0].abs().max() > 0.1
-    assert all(torch.allclose(cut, found[0], rtol=0, atol=1e-12) for cut in found[1:])
 
 
 def test_minibatches_are_steps_of_their_own_through_all_prompts(fresh):
@@ -278,44 +200,7 @@ def test_the_sampling_temperature_is_that_of_the_whole_objective(fresh):
     assert figures["clip_low"] == figures["clip_high"] == 0
 
 
-def test_autocast_computes_in_bf16_and_keeps_log_probabilities_in_float32():
-    trainer = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4), TrainConfig(prompts=4, autocast=True))
-    rollouts, _ = trainer.rollouts()
-    vocab = trainer.reader.vocab_logp(trainer.policy, rollouts)
-    assert vocab.dtype == torch.float32
-    exact = Trainer(gpt(torch.float32), CHAIN, "grpo", Sampled(4)).reader.vocab_logp(trainer.policy, rollouts)
-    assert 1e-4 < (vocab - exact).abs().max() < 0.5
-    assert math.isfinite(trainer.step()["loss"])
-
-
-def test_under_autocast_the_first_update_sees_the_policy_that_made_the_completions():
-    """Rounding of the sampler's float32 against bf16 would otherwise look like a policy that has moved."""
-    first_token = Shaping({"first": (1.0, lambda r: (r.completions[..., 0] % 3).double())})
-
-    def step(name: str, autocast: bool) -> dict[str, float]:
-        policy = GPT(GPTConfig(16, context=16, layers=2, width=64, heads=2, hidden=64))
-        config = TrainConfig(prompts=4, micro_size=7, autocast=autocast)
-        return Trainer(policy, CHAIN, name, Sampled(16), config, shaping=first_token).step()
-
-    found, expected = step("gspo", True), step("gspo", False)
-    assert found["clip_low"] == found["clip_high"] == 0
-    assert found["grad_norm"] == pytest.approx(expected["grad_norm"], rel=0.05)
-    assert step("grpo", True)["kl"] == 0
-
-
-def test_of_a_policy_in_bf16_too():
-    policy = GPT(GPTConfig(16, context=32, layers=2, width=64, heads=4, hidden=128))
-    for p in policy.parameters():
-        p.data.mul_(6 if p.dim() == 2 else 1)  # so that rounding shows
-    task = ChainSum(n_digits=(2, 3, 4), n_train=24, n_test=8, horizon=12)
-    trainer = Trainer(policy.to(torch.bfloat16), task, "gspo", Sampled(8), TrainConfig(prompts=8))
-    made, _ = trainer.rollouts()
-    again = trainer.reader.logp(policy, made)
-    assert (made.old_logp - again).abs().max() > 1e-3
-    assert torch.equal(trainer._with_others(made).old_logp, again.detach())
-
-
-def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was():
+def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was(on_chain):
     shorter = Shaping({"length": (-1.0, length)})  # which an untrained policy can learn
 
     def run(every: int | None) -> tuple[Trainer, list[dict[str, float]]]:
@@ -331,7 +216,7 @@ def test_evaluation_is_logged_when_due_and_leaves_the_run_as_it_was():
 
 
 @pytest.mark.parametrize("name", ["grpo", "ppo", "gdc", "dapo"])
-def test_everything_random_comes_from_the_seed_of_the_run(name):
+def test_everything_random_comes_from_the_seed_of_the_run(name, on_chain):
     """torch's own generator is neither asked nor moved."""
 
     def figures(seed: int) -> list[dict[str, float]]:
@@ -344,74 +229,3 @@ def test_everything_random_comes_from_the_seed_of_the_run(name):
         return [{key: value for key, value in step.items() if key != "seconds"} for step in found]
 
     assert figures(1) == figures(2)
-
-
-class Broken:
-    """A strategy whose third prompt has a log-probability that is not a number."""
-
-    def __call__(self, policy, task, prompts, generator) -> Rollouts:
-        made = Enumerated()(policy, task, prompts)
-        with torch.no_grad():
-            policy.table[6] = math.nan  # the root of the third prompt
-        return made
-
-
-def test_log_probabilities_that_are_not_finite_stop_the_step_before_anything_moves(fresh):
-    task, policy = fresh()
-    others = policy.table[:6].detach().clone()
-    with pytest.raises(ValueError, match=r"logp must be finite, got nan at index .* \(prompt 2\)"):
-        Trainer(policy, task, "rloo", Broken()).step()
-    assert torch.equal(policy.table[:6], others)
-
-
-def test_rewards_that_are_not_finite_stop_the_step_before_anything_moves(fresh):
-    task, policy = fresh()
-    start = policy.table.detach().clone()
-    task.rewards[1] = math.inf
-    with pytest.raises(ValueError, match=r"rewards must be finite, got inf at index \[1, 0\] \(prompt 1\)"):
-        Trainer(policy, task, "rloo", Sampled(2)).step()
-    assert torch.equal(policy.table, start)
-
-
-def test_a_gradient_that_is_not_finite_stops_the_step_before_anything_moves(fresh):
-    task, policy = fresh()
-    start = policy.table.detach().clone()
-    task.rewards.mul_(1e308)
-    for optimizer in ("adam", "sgd", "natural"):
-        trainer = Trainer(policy, task, "reinforce", Enumerated(), TrainConfig(optimizer=optimizer, max_grad_norm=1.0))
-        with pytest.raises(ValueError, match="gradient must be finite, got a norm of inf in step 1"):
-            trainer.step()
-        assert torch.equal(policy.table, start)
-
-
-def test_bad_arguments_are_refused_at_once(fresh):
-    task, policy = fresh()
-    with pytest.raises(ValueError, match="objective must be one of .*, got 'grpoo'; did you mean 'grpo'?"):
-        Trainer(policy, task, "grpoo")
-    for name in ("grpo", "rloo", "kl_rl", "js_dpg"):
-        with pytest.raises(ValueError, match="group_size must be >= 2 for an objective with group statistics, got 1"):
-            Trainer(policy, task, name, Sampled(1))
-    Trainer(policy, task, "reinforce", Sampled(1)).step()
-    with pytest.raises(ValueError, match=r"strategy must be Enumerated\(\) for optimizer='natural'"):
-        Trainer(policy, task, "rloo", config=TrainConfig(optimizer="natural"))
-    with pytest.raises(ValueError, match="objective must have no critic for optimizer='natural'"):
-        Trainer(policy, task, "ppo", Enumerated(), TrainConfig(optimizer="natural"))
-    with pytest.raises(ValueError, match="tree is too large to enumerate: n_actions 16 and horizon 8 give"):
-        Trainer(gpt(), CHAIN, "rloo", Enumerated())
-    with pytest.raises(ValueError, match="policy must know the task's vocabulary of 16 tokens, its own has 6"):
-        Trainer(policy, CHAIN, "rloo")
-    with pytest.raises(ValueError, match="need 13, the context is 12"):
-        Trainer(GPT(GPTConfig(16, context=12)), CHAIN, "rloo")
-    for options, message in {
-        ("lr", 0): "lr must be > 0 and finite, got 0",
-        ("optimizer", "adamw"): "optimizer must be one of .*, got 'adamw'; did you mean 'adam'?",
-        ("prompts", 0): "prompts must be >= 1, got 0",
-        ("micro_size", 0): "micro_size must be >= 1, got 0",
-        ("max_grad_norm", -1): "max_grad_norm must be > 0 and finite, got -1",
-    }.items():
-        with pytest.raises(ValueError, match=message):
-            TrainConfig(**dict([options]))
-    with pytest.raises(ValueError, match="reference must be one of .*, got 'freeze'"):
-        Reference("freeze")
-    with pytest.raises(ValueError, match=r"decay must be in \[0, 1\), got 1"):
-        Reference("average", decay=1)

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from toykit.atlas.tables import SIGNS, correlated, intervals, reference, sentence, sheets
+from toykit.plots.charts import legend_below
 from toykit.plots.style import BLUE, GREY, VERMILION, figure
 
 LOOKS = {"exact": (BLUE, "o", BLUE), "gpt": (VERMILION, "s", "white")}  # colour, marker, filled with
@@ -36,7 +37,7 @@ def measures(results: Mapping[str, Any]) -> Figure:
         ax.set(title=measure, ylim=(len(names) - 0.4, -0.6))
         ax.xaxis.set_major_locator(MaxNLocator(4))
     axes[0, 0].set_yticks(range(len(names)), names)
-    made.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(made, axes[0, 0], ncols=3)
     return made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -49,6 +50,20 @@ def compare(
 def last(results: Results, method: str, figure: str) -> list[float]:
     """A figure of a method at the last stop of `compare`'s results, one value a seed."""
     return [path[-1] for path in results["runs"][method][figure]]
+
+
+def reaching(path: Sequence[float], level: float, values: Sequence[float], never: float = math.nan) -> float:
+    """One of `values` where `path` first is at `level` or above it, both with a number a stop.
+
+    Linear between two stops, so that a faster path is not read further beyond the level; `never` where it stays below.
+    """
+    i = next((i for i, x in enumerate(path) if x >= level), None)
+    if i is None:
+        return never
+    if i == 0:
+        return float(values[0])
+    share = (level - path[i - 1]) / (path[i] - path[i - 1])
+    return values[i - 1] + share * (values[i] - values[i - 1])
 
 
 def rises(results: Results, method: str, figure: str) -> Evidence:

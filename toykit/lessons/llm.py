@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from torch import nn
 
@@ -12,16 +14,32 @@ from toykit.policies.qwen3 import qwen3
 from toykit.tasks import Task
 from toykit.training import PretrainConfig, Pretrainer
 
+P = TypeVar("P")
+
+
+@dataclass(frozen=True)
+class Size(Generic[P]):
+    """A transformers model of the Qwen3 type, how it is pretrained, and what a lesson then does with it."""
+
+    model: Mapping[str, int]
+    pretrain: PretrainConfig
+    plan: P
+
+
+def facts(size: str, base: nn.Module) -> dict[str, Any]:
+    """What the results of an llm rung say of its model."""
+    return {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+
 
 def pretrained(
-    task: Task, sizes: dict[str, int], config: PretrainConfig, device: str, folder: Path | None, progress: bool
+    task: Task, sizes: Mapping[str, int], config: PretrainConfig, device: str, folder: Path | None, progress: bool
 ) -> nn.Module:
     """A Qwen3 causal LM that was trained on the task's corpus, frozen; with `folder` it goes on where it was stopped.
 
     Raises ValueError for a device that is not there and a task without a corpus.
     """
     corpus: Any = task
-    base = qwen3(task.vocab, sizes).to(check_device(device))
+    base = qwen3(task.vocab, dict(sizes)).to(check_device(device))
     pretrainer = Pretrainer(base, corpus, config)
     kept = None if folder is None else folder / "pretrain"
     if kept is not None and (kept / "checkpoint.safetensors").exists():

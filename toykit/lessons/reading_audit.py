@@ -18,7 +18,7 @@ from toykit.audit.findings import EXACT, NONE, short
 from toykit.exact import group_weight
 from toykit.exercises import Case, Exercise, Mistake, register
 from toykit.objectives import KL, Advantage, PolicyGradient
-from toykit.plots import Table, explore, figure, wipe
+from toykit.plots import Table, explore, figure, legend_below, wipe
 from toykit.plots.controls import Choice, Slider
 from toykit.plots.explorer import Explorer
 from toykit.plots.style import BLACK, BLUE, GREY, VERMILION
@@ -139,7 +139,7 @@ def kl_figure() -> Figure:
         ax.axhline(0, color=BLACK, linewidth=0.8)
         ax.set(title=way, xlabel="completion", xticks=list(at))
     axes[0].set_ylabel("change of its logit")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    legend_below(made, axes[0], ncols=3)
     return made
 
 

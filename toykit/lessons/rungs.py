@@ -9,15 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from toykit._checks import one_of
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Measure, compare
-from toykit.lessons.llm import pretrained
-from toykit.objectives import Method
+from toykit.lessons.llm import facts, pretrained
+from toykit.objectives import Method, method
 from toykit.policies.qwen3 import PRESETS
-from toykit.rollouts import Sampled
+from toykit.rollouts import Given, Sampled
 from toykit.tasks import Task
 from toykit.training import Curriculum, PretrainConfig, TrainConfig, Trainer, load_policy
 
@@ -54,8 +55,8 @@ Arm = Method | Make
 class Comparison:
     """Arms by name, each trained from one base with each seed; `on_gpt` and `on_llm` are experiments of a lesson.
 
-    arms     makes them afresh, because a method may hold a state: a method, which is trained by `start`, or what makes
-             the trainer where an arm needs more than that
+    arms     makes them: a method, which is trained by `start`, or what makes the trainer, by `start` as well, where an
+             arm needs more than that
     measure  makes the measurement (see `toykit.lessons.compare`) from the base and the setup
     about    further facts of the base that belong in the results, JSON-able
     """
@@ -91,9 +92,9 @@ class Comparison:
         """The same arms from a transformers model of the Qwen3 type that is pretrained here."""
         setup = self.llm[one_of("size", size, self.llm)]
         assert isinstance(setup.base, Mapping) and setup.pretrain is not None
-        base = pretrained(setup.task, dict(setup.base), setup.pretrain, device, folder, progress)
+        base = pretrained(setup.task, setup.base, setup.pretrain, device, folder, progress)
         found = self.run(base, setup, seeds, folder, progress, only)
-        return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+        return found | facts(size, base)
 
     def run(
         self,
@@ -113,12 +114,24 @@ class Comparison:
 
 
 def start(base: nn.Module, setup: Setup, seed: int, method: Method, **further: Any) -> Trainer:
-    """A trainer of a copy of the base, which is its reference; `further` are arguments of `Trainer`."""
+    """A trainer of a copy of the base, which is its reference; `further` are arguments of `Trainer`.
+
+    The method is copied too: what it keeps from batch to batch belongs to one run.
+    """
     policy = copy.deepcopy(base).requires_grad_(True)
     named = {"strategy": Sampled(setup.group_size), "config": replace(setup.train, seed=seed), "reference": base}
-    return Trainer(policy, setup.task, method, **named | further)  # type: ignore[arg-type]
+    return Trainer(policy, setup.task, copy.deepcopy(method), **named | further)  # type: ignore[arg-type]
+
+
+def taught(base: nn.Module, setup: Setup, seed: int, answers: Tensor) -> Trainer:
+    """A trainer on given answers int64 [N, G, T], those of the prompt with id x in row x: supervised fine-tuning.
+
+    A step takes half of the prompts with all their answers, so that seeds differ.
+    """
+    half = replace(setup, train=replace(setup.train, prompts=len(setup.task.prompts()) // 2))
+    strategy = Given(answers, torch.ones_like(answers, dtype=torch.bool))
+    return start(base, half, seed, method("reinforce"), strategy=strategy)
 
 
 def _trainer(arm: Arm, base: nn.Module, setup: Setup, seed: int) -> Trainer | Curriculum:
-    # A copy: what a method keeps from batch to batch belongs to one run.
-    return start(base, setup, seed, copy.deepcopy(arm)) if isinstance(arm, Method) else arm(base, setup, seed)
+    return start(base, setup, seed, arm) if isinstance(arm, Method) else arm(base, setup, seed)

@@ -33,7 +33,7 @@ class PseudoReward:
     def __call__(self, rollouts: Rollouts) -> Tensor:
         """[..., B, G]; with a moving Z the batch must be one batch (no leading axes)."""
         log_score, log_behaviour = self.target(rollouts), rollouts.old_logp.sum(-1)
-        log_pi = rollouts.extras.get("policy_logp", rollouts.old_logp).sum(-1)
+        log_pi = rollouts.policy_logp.sum(-1)
         log_z = batch_log_z(log_score, log_behaviour, rollouts.weights)
         if self.log_z is not None:
             log_z = self.log_z(rollouts.prompt_ids, log_z)

@@ -103,7 +103,7 @@ class Exploring:
     def __call__(self, advantages: Tensor, rollouts: Rollouts) -> Tensor:
         if "external" not in rollouts.extras:
             return advantages
-        p = rollouts.extras.get("policy_logp", rollouts.old_logp).exp()
+        p = rollouts.policy_logp.exp()
         return torch.where(rollouts.extras["external"], (1 - p).clamp(min=0) ** self.gamma * advantages, advantages)
 
 

@@ -63,10 +63,8 @@ class Overconfidence:
 def log_ratio(rollouts: Rollouts) -> Tensor:
     """c [..., B, G], nats: log pi - log ref of each completion, 0 for one without tokens.
 
-    pi is the policy that is trained: `extras["policy_logp"]` where the completions are another's. Raises ValueError
-    where there is no `ref_logp`.
+    pi is the policy that is trained (`policy_logp`). Raises ValueError where there is no `ref_logp`.
     """
     if rollouts.ref_logp is None:
         raise ValueError("ref_logp must be given for an objective that compares with a reference, got None")
-    logp = rollouts.extras.get("policy_logp", rollouts.old_logp)
-    return (logp - rollouts.ref_logp).masked_fill(~rollouts.mask, 0.0).sum(-1)
+    return (rollouts.policy_logp - rollouts.ref_logp).masked_fill(~rollouts.mask, 0.0).sum(-1)

@@ -280,9 +280,8 @@ class PolicyGradient:
             raise ValueError("ref_logp must be given for an objective with a KL penalty, got None")
         if self.kl.route == "autodiff":
             return None
-        logp = rollouts.extras.get("policy_logp", rollouts.old_logp)
         vocab, ref_vocab = rollouts.extras.get("vocab_logp"), rollouts.extras.get("ref_vocab_logp")
-        return self.kl.per_token(logp, rollouts.ref_logp, rollouts.mask, vocab, ref_vocab)
+        return self.kl.per_token(rollouts.policy_logp, rollouts.ref_logp, rollouts.mask, vocab, ref_vocab)
 
     def _token_rewards(self, rollouts: Rollouts, rewards: Tensor, estimate: Tensor | None) -> Tensor:
         """Each token's reward [..., B, G, T], or the completion's with its last token, less the token's own penalty."""

@@ -1,7 +1,7 @@
 """How is it seen? The house style, the charts that lessons share, tables, and explorers."""
 
 from toykit.plots.canvas import wipe
-from toykit.plots.charts import bars, curve_with_interval, label_lines, mean_interval
+from toykit.plots.charts import bars, curve_with_interval, label_lines, legend_below, mean_interval
 from toykit.plots.controls import Choice, Slider
 from toykit.plots.explorer import Explorer, explore
 from toykit.plots.images import png
@@ -33,6 +33,7 @@ __all__ = [
     "explore",
     "figure",
     "label_lines",
+    "legend_below",
     "mean_interval",
     "method",
     "panel_labels",

@@ -1,14 +1,15 @@
-"""The charts that lessons share: curves with their interval over seeds, bars, labels at the lines' ends."""
+"""The charts that lessons share: curves with their interval over seeds, bars, labels at the lines' ends or below."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from toykit._checks import one_of
@@ -49,6 +50,13 @@ def curve_with_interval(
     if half.any():
         ax.fill_between(x, mean - half, mean + half, color=how.color, alpha=0.18, linewidth=0)
     return line
+
+
+def legend_below(made: Figure, axes: Axes | Iterable[Axes], **style: Any) -> None:
+    """One legend below all panels for the labels of `axes`, each once; `style` are arguments of `Figure.legend`."""
+    panels = [axes] if isinstance(axes, Axes) else axes
+    shown = {label: line for ax in panels for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
+    made.legend(shown.values(), shown.keys(), loc="outside lower center", **style)
 
 
 LAYOUTS = ("grouped", "plain", "overlay", "stacked")

@@ -59,6 +59,11 @@ class Rollouts:
         return self.mask.sum(-1)
 
     @property
+    def policy_logp(self) -> Tensor:
+        """float [..., B, G, T]: the trained policy's, `extras["policy_logp"]` where another one wrote completions."""
+        return self.extras.get("policy_logp", self.old_logp)
+
+    @property
     def loss_mask(self) -> Tensor:
         """bool [..., B, G, T]: the tokens that are learned from, all unless `extras["loss_mask"]` leaves some out."""
         return self.extras.get("loss_mask", self.mask)

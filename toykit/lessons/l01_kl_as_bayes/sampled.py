@@ -15,7 +15,8 @@ from toykit._checks import one_of
 from toykit.diagnostics import distance_to_target, distinct_n, sequence_entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import compare
-from toykit.lessons.llm import pretrained
+from toykit.lessons.llm import facts, pretrained
+from toykit.lessons.rungs import TINY
 from toykit.objectives import Filtered
 from toykit.policies import device_of
 from toykit.rollouts import Rollouts, Sampled, token_logps
@@ -156,7 +157,7 @@ SIZES = {
         65_536,
     ),
     "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        TINY,
         PretrainConfig(steps=60, batch=64, lr=1e-2),
         TrainConfig(lr=1e-3),
         (0, 2, 4),
@@ -189,4 +190,4 @@ def llm(
         folder=folder,
         progress=progress,
     )
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+    return found | facts(size, base)

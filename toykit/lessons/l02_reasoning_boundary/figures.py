@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
+from toykit.plots import Role, curve_with_interval, figure, legend_below, panel_labels, role
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -90,13 +87,9 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     axes[0].set_ylim(0, 1.05)
     axes[1].set_ylim(top=1.02)
     axes[2].set_ylim(top=1.02)
-    made.legend(*_entries(axes[0]), loc="outside lower center", ncols=4, fontsize=8, columnspacing=1.2)
+    legend_below(made, axes[0], ncols=4, fontsize=8, columnspacing=1.2)
     panel_labels(axes)
     return made
-
-
-def _entries(ax: Axes) -> tuple[list[Any], list[str]]:
-    return ax.get_legend_handles_labels()
 
 
 def influence_figure(results: Results) -> Figure:

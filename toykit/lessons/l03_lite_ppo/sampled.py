@@ -15,10 +15,10 @@ from torch import nn
 from toykit._checks import one_of
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare
-from toykit.lessons.llm import pretrained
+from toykit.lessons.llm import facts, pretrained
+from toykit.lessons.rungs import QWEN3_60M, TINY
 from toykit.objectives import Advantage, Clip, Method, method
 from toykit.policies import device_of
-from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Sampled
 from toykit.tasks import ChainSum
 from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
@@ -158,7 +158,7 @@ class Size:
 
 SIZES = {
     "60m": Size(
-        PRESETS["qwen3-60m"].sizes,
+        QWEN3_60M,
         ChainSum(n_digits=6, horizon=96),
         16,
         PretrainConfig(steps=600, batch=256, lr=3e-4, warmup=50),
@@ -167,7 +167,7 @@ SIZES = {
         (0, 20, 40, 80, 120),
     ),
     "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        TINY,
         ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),
         6,
         PretrainConfig(steps=5, batch=16, lr=1e-2),
@@ -194,4 +194,4 @@ def llm(
     )
     bases = Bases(hard, easy, chosen.task, chosen.short)
     found = experiment(bases, seeds, chosen.stops, chosen.train, folder, progress, prompts=chosen.prompts)
-    return found | {"size": size, "parameters": sum(p.numel() for p in hard.parameters())}
+    return found | facts(size, hard)

@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
+from toykit.plots import Role, curve_with_interval, figure, legend_below, panel_labels, role
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -104,6 +104,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
             draw_runs(ax, results, name, panel, LOOKS[look], live)
     axes[1].set(title="held out, pass@256", xlabel="training steps")
     axes[2].set(title="hardest quarter, pass@1", xlabel="training steps")
-    made.legend(*first.get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, columnspacing=1.2)
+    legend_below(made, first, ncols=6, fontsize=8, columnspacing=1.2)
     panel_labels(axes)
     return made

@@ -18,10 +18,10 @@ from toykit.diagnostics import exact_pass_at_k, paired_interval
 from toykit.exact import informative
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare, last
-from toykit.lessons.llm import pretrained
+from toykit.lessons.llm import Size, facts, pretrained
+from toykit.lessons.rungs import QWEN3_60M, TINY
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import device_of
-from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Sampled, token_logps
 from toykit.tasks import Operator
 from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
@@ -175,23 +175,14 @@ def gpt(
     return experiment(load_policy("operator"), Operator(n_train=PROMPTS), seeds, plan, folder, progress)
 
 
-@dataclass(frozen=True)
-class Size:
-    """A transformers model of the Qwen3 type, how it is pretrained, and how it is then trained by RL."""
-
-    model: dict[str, int]
-    pretrain: PretrainConfig
-    plan: Plan
-
-
 SIZES = {
     "60m": Size(
-        PRESETS["qwen3-60m"].sizes,
+        QWEN3_60M,
         PretrainConfig(steps=3_000, batch=512, lr=3e-4),
         Plan(8, 256, 300, (0, 64, 128, 192, 256, 320), TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True)),
     ),
     "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        TINY,
         PretrainConfig(steps=40, batch=64, lr=1e-2),
         Plan(4, 8, 2, (0, 2, 4), TrainConfig(lr=1e-3, max_grad_norm=1.0)),
     ),
@@ -210,4 +201,4 @@ def llm(
     task = Operator(n_train=PROMPTS)
     base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
     found = experiment(base, task, seeds, chosen.plan, folder, progress)
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+    return found | facts(size, base)

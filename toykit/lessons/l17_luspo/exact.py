@@ -19,11 +19,11 @@ from toykit.exact import (
     success_rate,
 )
 from toykit.lessons.base import Results
+from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import TabularLM
-from toykit.rollouts import Enumerated, of_leaves
+from toykit.rollouts import of_leaves
 from toykit.tasks import FORBIDDEN, TreeTask
-from toykit.training import TrainConfig, Trainer
 
 RIGHT = torch.tensor([1.0, 1.0, 0.0, 0.0], dtype=torch.float64)
 LENGTHS = torch.tensor([1.0, 4.0, 1.0, 4.0], dtype=torch.float64)
@@ -244,10 +244,7 @@ def inner_steps(lr: float = 0.04) -> Results:
     """
     found = {}
     for name, clip in (("no clip", None), ("clip", Clip(2e-3, 2.5e-3))):
-        policy = TabularLM.of(FOUR)
-        config = TrainConfig(lr=lr, optimizer="sgd", epochs=2)
-        Trainer(policy, FOUR, LUSPO.with_(clip=clip), Enumerated(), config).run(1, progress=False)
-        root = policy.table.detach()[0]
+        root = trained_table(TabularLM.of(FOUR), FOUR, LUSPO.with_(clip=clip), lr, steps=1, epochs=2)[0]
         found[name] = float(root[0] - root[1])
     return found | {"expected": -lr / 8}
 
@@ -293,8 +290,6 @@ def trainer_agrees(steps: int = 10) -> Results:
     errors = {}
     for name, power in BY_TOKENS.items():
         ours = ascend(partial(velocity, power=power), torch.zeros(4, dtype=torch.float64), LR, [steps])[0]
-        policy = TabularLM.of(FOUR)
-        config = TrainConfig(lr=LR, optimizer="sgd")
-        Trainer(policy, FOUR, OBJECTIVES[name].with_(clip=Clip()), Enumerated(), config).run(steps, progress=False)
-        errors[name] = float((policy.table.detach()[0] - ours).abs().max())
+        table = trained_table(TabularLM.of(FOUR), FOUR, OBJECTIVES[name].with_(clip=Clip()), LR, steps)
+        errors[name] = float((table[0] - ours).abs().max())
     return errors

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
-from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, figure, panel_labels
+from toykit.lessons.drawing import draw_against, draw_runs
+from toykit.plots import Role, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {"LUSPO": CYCLE[0], "GSPO": CYCLE[1], "GRPO": CYCLE[2], "GSPO, half clipped": CYCLE[3]}
@@ -55,11 +54,9 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
             draw_runs(ax, results, arm, name, LOOKS[arm], live)
         ax.set(title=title, xlabel="training steps")
     axes[0].set(ylabel="mean length")
-    for arm, found in runs.items():
-        how = LOOKS[arm]
-        x, y = (np.mean(found[name], axis=0) for name in ("success", "length, right"))
-        axes[2].plot(x, y, color=how.color, linestyle=how.linestyle, marker=how.marker)
+    for arm in runs:
+        draw_against(axes[2], results, arm, "success", "length, right", LOOKS[arm])
     axes[2].set(title="right completions, on the way", xlabel="success")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=9)
+    legend_below(made, axes[0], ncols=3, fontsize=9)
     panel_labels(axes)
     return made

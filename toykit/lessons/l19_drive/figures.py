@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, figure, panel_labels
+from toykit.plots import Role, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE, VERMILION
 
 LOOKS: dict[str, Role] = {
@@ -66,7 +66,7 @@ def _panels(results: Results, live: Results | None, panels: dict[str, str]) -> F
         for arm in results["runs"]:
             draw_runs(ax, results, arm, name, LOOKS[arm], live)
         ax.set(title=title, xlabel="training steps")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    legend_below(made, axes[0], ncols=5, fontsize=8)
     panel_labels(axes)
     return made
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import pairwise
 
 from toykit.lessons.base import Claim, Evidence, Results, at_most, difference, effect, printed, sampled_claims, units
-from toykit.lessons.compare import leads
+from toykit.lessons.compare import leads, reaching
 
 # The card's numbers, as it prints them: entropies of the right answers at an accuracy of 0.95, by slope from 1 to 0.
 CARD = {
@@ -194,17 +194,9 @@ EXACT: tuple[tuple[str, str, str, Callable[[Results], Evidence]], ...] = (
 
 
 def at_level(results: Results, arm: str, figure: str) -> list[float]:
-    """A figure of an arm where its success first reaches the level, by seed: on the line between the stops around it.
-
-    NaN where it never does. Without the line, an arm that learns faster would be read further beyond the level.
-    """
+    """A figure of an arm where its success first reaches the level, by seed; NaN where it never does."""
     runs, level = results["runs"][arm], results["level"]
-    found = []
-    for success, path in zip(runs["success"], runs[figure], strict=True):
-        i = next((i for i, p in enumerate(success) if p >= level), 0)
-        share = (level - success[i - 1]) / (success[i] - success[i - 1]) if i else float("nan")
-        found.append(path[i - 1] + share * (path[i] - path[i - 1]))
-    return found
+    return [reaching(success, level, path) for success, path in zip(runs["success"], runs[figure], strict=True)]
 
 
 def above(results: Results, method: str, other: str, figure: str) -> Evidence:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
-from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, bars, figure, panel_labels
+from toykit.lessons.drawing import draw_against, draw_runs
+from toykit.plots import Role, bars, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -58,15 +57,10 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     axes[0].set(title="success", xlabel="training steps")
     panels = {"entropy": "entropy of completions", "entropy, right": "of the right ones"}
     for ax, (name, title) in zip(axes[1:], panels.items(), strict=True):
-        for arm, found in results["runs"].items():
-            how = LOOKS[arm]
-            x, y = (np.mean(found[figure_of], axis=0) for figure_of in ("success", name))
-            ax.plot(x, y, color=how.color, linestyle=how.linestyle, marker=how.marker)
-            if live is not None and arm in live["runs"]:
-                x, y = (live["runs"][arm][figure_of][0] for figure_of in ("success", name))
-                ax.plot(x, y, "x", color=how.color, markersize=6, markeredgewidth=1.6)
+        for arm in results["runs"]:
+            draw_against(ax, results, arm, "success", name, LOOKS[arm], live)
         ax.axvline(results["level"], color="#888888", linewidth=0.8)
         ax.set(title=title, xlabel="success", ylabel="nats")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
+    legend_below(made, axes[0], ncols=4, fontsize=9)
     panel_labels(axes)
     return made

@@ -12,8 +12,9 @@ from toykit.diagnostics import exact_pass_at_k, sequence_entropy
 from toykit.exact import entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
+from toykit.lessons.l10_rapo.sampled import RAPO
 from toykit.lessons.right_orders import right_logps
-from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Make, Setup, start
+from toykit.lessons.rungs import TINY, Comparison, Make, Setup, start
 from toykit.objectives import ExpertGate, Method, OwnMean, Reshaped, method
 from toykit.policies import device_of
 from toykit.rollouts import Sampled, Solutions, supplying
@@ -118,22 +119,9 @@ def about(base: nn.Module, setup: Setup) -> Results:
 CALIBRL = Comparison(
     arms,
     measuring,
-    gpt=Setup(
-        AlternatingSum(),  # 96 training prompts
-        TrainConfig(lr=5e-4, prompts=16, max_grad_norm=1.0),
-        STOPS,
-        group_size=16,
-        base="alternating_sum",
-    ),
+    gpt=replace(RAPO.gpt, train=replace(RAPO.gpt.train, lr=5e-4), stops=STOPS),
     llm={
-        "60m": Setup(
-            AlternatingSum(),
-            TrainConfig(lr=3e-5, prompts=16, max_grad_norm=1.0, autocast=True),
-            STOPS,
-            group_size=16,
-            base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
-        ),
+        "60m": replace(RAPO.llm["60m"], stops=STOPS),
         "tiny": Setup(
             AlternatingSum(skill=1.0, typo=0.0),  # what so small a model is right about often enough to learn from
             TrainConfig(lr=1e-3, prompts=16, max_grad_norm=1.0),

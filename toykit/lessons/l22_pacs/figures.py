@@ -7,8 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
-from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, figure, panel_labels, role
+from toykit.lessons.drawing import draw_against, draw_runs
+from toykit.plots import Role, figure, legend_below, panel_labels, role
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -87,17 +87,14 @@ def _draw_laws(ax: Axes, results: Results) -> None:
 def training_figure(results: Results, live: Results | None = None) -> Figure:
     """pass@1 over training, `live` results as crosses; different right orders and pass@64 against it."""
     made, axes = figure(3, height=3.4, width=9.8)
-    for arm, paths in results["runs"].items():
+    for arm in results["runs"]:
         how, name = LOOKS[arm.removeprefix("PACS, ")], arm.replace("fixed, ", "fixed, β = ")
         draw_runs(axes[0], results, arm, "pass@1", how, live, name)
         for ax, panel in zip(axes[1:], ("distinct", "pass@64"), strict=True):
-            x, y = (np.mean(paths[k], axis=0) for k in ("pass@1", panel))
-            ax.plot(x, y, color=how.color, linestyle=how.linestyle, marker=how.marker)
+            draw_against(ax, results, arm, "pass@1", panel, how)
     axes[0].set(title="pass@1", xlabel="training steps")
     axes[1].set(title="different right orders in 64 samples", xlabel="pass@1")
     axes[2].set(title="pass@64", xlabel="pass@1")
-    made.legend(
-        *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=8, columnspacing=1.2
-    )
+    legend_below(made, axes[0], ncols=6, fontsize=8, columnspacing=1.2)
     panel_labels(axes)
     return made

@@ -12,8 +12,9 @@ from toykit.diagnostics import exact_pass_at_k
 from toykit.exact import entropy
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.held_out import held_out, summary
+from toykit.lessons.l10_rapo.sampled import RAPO
 from toykit.lessons.right_orders import right_logps
-from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
+from toykit.lessons.rungs import TINY, Comparison, Setup
 from toykit.objectives import PACS, Method, method
 from toykit.tasks import AlternatingSum
 from toykit.training import PretrainConfig, TrainConfig, Trainer
@@ -64,25 +65,17 @@ def measuring(base: nn.Module, setup: Setup) -> Measure:
     return partial(measure, group_size=setup.group_size)
 
 
+def _in_minibatches(setup: Setup) -> Setup:
+    """Four a step, as released."""
+    return replace(setup, train=replace(setup.train, minibatch=4), stops=STOPS)
+
+
 COMPARISON = Comparison(
     methods,
     measuring,
-    gpt=Setup(
-        AlternatingSum(),
-        TrainConfig(lr=3e-4, prompts=16, minibatch=4, max_grad_norm=1.0),  # four minibatches a step, as released
-        STOPS,
-        group_size=16,
-        base="alternating_sum",
-    ),
+    gpt=_in_minibatches(RAPO.gpt),
     llm={
-        "60m": Setup(
-            AlternatingSum(),
-            TrainConfig(lr=3e-5, prompts=16, minibatch=4, max_grad_norm=1.0, autocast=True),
-            STOPS,
-            group_size=16,
-            base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
-        ),
+        "60m": _in_minibatches(RAPO.llm["60m"]),
         "tiny": Setup(
             AlternatingSum(skill=1.0, typo=0.0),  # without a right order PACS, RLOO and GRPO all stand still
             TrainConfig(lr=1e-3, prompts=16, minibatch=4, max_grad_norm=1.0),

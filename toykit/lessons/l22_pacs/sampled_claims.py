@@ -9,19 +9,9 @@ from __future__ import annotations
 from functools import partial
 
 from toykit.lessons.base import Evidence, Results, effect, sampled_claims
-from toykit.lessons.compare import leads, trails
+from toykit.lessons.compare import leads, reaching, trails
 
 RELEASED = "PACS, behaviour"
-
-
-def reaching(success: list[float], values: list[float], level: float) -> float:
-    """A figure where success first reaches a level, by straight lines between the stops."""
-    after = next(i for i, s in enumerate(success) if s >= level)
-    if after == 0:
-        return values[0]
-    low, high = success[after - 1 : after + 1]
-    share = (level - low) / (high - low)
-    return values[after - 1] + share * (values[after] - values[after - 1])
 
 
 def at_equal_success(results: Results, method: str, other: str, figure: str) -> list[float]:
@@ -30,7 +20,7 @@ def at_equal_success(results: Results, method: str, other: str, figure: str) -> 
     one, two = results["runs"][method], results["runs"][other]
     for a, b, x, y in zip(one["pass@1"], two["pass@1"], one[figure], two[figure], strict=True):
         level = min(max(a), max(b))
-        found.append(reaching(a, x, level) - reaching(b, y, level))
+        found.append(reaching(a, level, x) - reaching(b, level, y))
     return found
 
 

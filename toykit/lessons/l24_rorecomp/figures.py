@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
-from toykit.lessons.drawing import draw_runs
+from toykit.lessons.drawing import draw_against, draw_runs
 from toykit.lessons.l24_rorecomp.sampled import DELAYED, RATES, arm
-from toykit.plots import Role, figure, panel_labels
+from toykit.plots import Role, figure, legend_below, panel_labels
 from toykit.plots.style import BLACK, CYCLE
 
 LOOKS: dict[str, Role] = {"GRPO": Role(BLACK, "-", "*")}
@@ -52,10 +51,8 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         ax.set(title=f"held-out {name}", xlabel="training steps")
     axes[0].set(ylabel="tokens")
     for method in methods:
-        how = LOOKS[method]
-        x, y = (np.mean(runs[method][name], axis=0) for name in ("length", "success"))
-        axes[2].plot(x, y, color=how.color, linestyle=how.linestyle, marker=how.marker)
+        draw_against(axes[2], results, method, "length", "success", LOOKS[method])
     axes[2].set(title="success against length", xlabel="tokens")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    legend_below(made, axes[0], ncols=6, fontsize=9)
     panel_labels(axes)
     return made

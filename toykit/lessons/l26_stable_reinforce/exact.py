@@ -14,7 +14,7 @@ from toykit.lessons.trained import trained_table
 from toykit.objectives import Advantage, Clip, PolicyGradient, SigmaFilter, method
 from toykit.policies import TabularLM
 from toykit.rewards import Gated, Shaping
-from toykit.rollouts import Enumerated, Rollouts
+from toykit.rollouts import Enumerated, Rollouts, of_lengths
 from toykit.tasks import Bandit, TreeTask
 from toykit.training import TrainConfig, Trainer
 
@@ -48,20 +48,11 @@ def run(seeds: tuple[int, ...] = (0,)) -> Results:
 
 def batch(rewards: Tensor, weights: Tensor | None = None) -> Rollouts:
     """Completions of one token to one prompt, for rewards [..., n]; an enumeration where `weights` are given."""
-    *lead, n = rewards.shape
-    one = torch.ones(*lead, 1, 1, dtype=torch.int64)
-    share = torch.full_like(rewards, 1 / n) if weights is None else weights
-    return Rollouts(
-        prompts=one,
-        prompt_mask=one > 0,
-        prompt_ids=one[..., 0],
-        completions=torch.zeros(*lead, 1, n, 1, dtype=torch.int64),
-        mask=torch.ones(*lead, 1, n, 1, dtype=torch.bool),
-        old_logp=torch.full((*lead, 1, n, 1), OLD, dtype=rewards.dtype),
-        rewards=rewards[..., None, :],
-        weights=share[..., None, :],
-        enumerated=weights is not None,
-    )
+    given = rewards[..., None, :]
+    made = of_lengths(torch.ones_like(given, dtype=torch.int64), given)
+    share = made.weights.to(given) if weights is None else weights[..., None, :]
+    old = torch.full_like(given, OLD)[..., None]
+    return made.with_(rewards=given, old_logp=old, weights=share, enumerated=weights is not None)
 
 
 def filtered(kept: SigmaFilter | None) -> PolicyGradient:

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, figure, panel_labels
+from toykit.plots import Role, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -77,6 +77,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     axes[1].set(title="largest |A| of two batches of 256", xlabel="training steps")
     axes[1].axhline(3, color="#888888", linewidth=0.8)
     axes[2].set(title="log10(1 + |loss|) after a step", xlabel="training steps")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    legend_below(made, axes[0], ncols=5, fontsize=8)
     panel_labels(axes)
     return made

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
-
-import numpy as np
 
 from toykit.lessons.base import (
     Claim,
@@ -19,7 +16,7 @@ from toykit.lessons.base import (
     sampled_claims,
     worst_units,
 )
-from toykit.lessons.compare import leads, trails
+from toykit.lessons.compare import leads, reaching, trails
 from toykit.lessons.l27_ace.exact import KS, LEVELS
 
 CLEAN = "GRPO, never misled"
@@ -192,16 +189,9 @@ def recovery(results: Results, arm: str) -> list[float]:
     """
     found = []
     for path, clean in zip(results["runs"][arm]["spurious"], results["runs"][CLEAN]["spurious"], strict=True):
-        found.append(_crossing(results["stops"], path, (path[0] + clean[0]) / 2))
+        half, stops = (path[0] + clean[0]) / 2, results["stops"]
+        found.append(reaching([-x for x in path], -half, stops, never=stops[-1]))
     return found
-
-
-def _crossing(stops: Sequence[int], path: Sequence[float], level: float) -> float:
-    """Where a falling path first is at a level, or the last stop."""
-    for (t, x), (u, y) in pairwise(zip(stops, path, strict=True)):
-        if y <= level < x:
-            return t + (u - t) * (x - level) / (x - y)
-    return float(stops[-1])
 
 
 def misled(results: Results) -> Evidence:
@@ -219,9 +209,9 @@ def as_far(results: Results, arm: str, other: str, figure: str) -> Evidence:
     found = []
     ours, theirs = results["runs"][arm], results["runs"][other]
     for seed, path in enumerate(theirs["train pass@1"]):
-        back = [-p for p in path]
-        t = _crossing(results["stops"], back, -ours["train pass@1"][seed][-1])
-        found.append(ours[figure][seed][-1] - float(np.interp(t, results["stops"], theirs[figure][seed])))
+        values = theirs[figure][seed]
+        then = reaching(path, ours["train pass@1"][seed][-1], values, never=values[-1])
+        found.append(ours[figure][seed][-1] - then)
     return effect(found, above=0.0)
 
 

@@ -9,7 +9,7 @@ from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
 from toykit.lessons.l27_ace.claims import lead
 from toykit.lessons.l27_ace.exact import KS
-from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
+from toykit.plots import Role, curve_with_interval, figure, legend_below, panel_labels, role
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -82,7 +82,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     axes[2].set(title="never misled: pass@64")
     for ax in axes:
         ax.set(xlabel="training steps")
-    shown = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    made.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=5, fontsize=8)
+    legend_below(made, axes, ncols=5, fontsize=8)
     panel_labels(axes)
     return made

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
 from toykit.lessons.l30_apo.exact import LNBS
-from toykit.plots import Role, curve_with_interval, figure, panel_labels
+from toykit.plots import Role, curve_with_interval, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -71,6 +71,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         for arm, look in SAMPLED.items():
             draw_runs(ax, results, arm, name, LOOKS[look], live)
         ax.set(title=title, xlabel="training steps")
-    made.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    legend_below(made, panels[0], ncols=5, fontsize=8)
     panel_labels(panels)
     return made

@@ -17,11 +17,11 @@ from toykit._checks import one_of
 from toykit.diagnostics import interval, paired_interval
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare, last
-from toykit.lessons.llm import pretrained
+from toykit.lessons.llm import Size, facts, pretrained
+from toykit.lessons.rungs import QWEN3_60M, TINY
 from toykit.objectives import ILQL, OfflineMethod, decoding_logits, method
 from toykit.policies import device_of
 from toykit.policies.base import Output
-from toykit.policies.qwen3 import PRESETS
 from toykit.rewards import Judge, LearnedReward, drawn_pairs, labelled, reward_model, scores
 from toykit.rollouts import Pairs, Rollouts, Sampled, log_softmax, token_logps, vocab_logps
 from toykit.rollouts.examples import take
@@ -319,23 +319,14 @@ def reported(results: Results) -> list[dict[str, Any]]:
     return found
 
 
-@dataclass(frozen=True)
-class Size:
-    """A transformers model of the Qwen3 type, how it is pretrained, and how it is then trained."""
-
-    model: dict[str, int]
-    pretrain: PretrainConfig
-    plan: Plan
-
-
 SIZES = {
     "60m": Size(
-        PRESETS["qwen3-60m"].sizes,
+        QWEN3_60M,
         PretrainConfig(steps=1_000, batch=512, lr=3e-4, accuracy=0.6, evaluate_every=10),
         Plan(64, 8, 0, (0, 25, 50, 75, 100), lr=1e-5, autocast=True),
     ),
     "tiny": Size(
-        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        TINY,
         PretrainConfig(steps=40, batch=64, lr=1e-2),
         Plan(8, 4, 0, (0, 1, 2), lr=1e-3),
     ),
@@ -353,4 +344,4 @@ def llm(
     chosen, task = SIZES[one_of("size", size, SIZES)], Sorting()
     base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
     found = experiment(base, task, seeds, chosen.plan, folder, progress, LLM_ARMS)
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+    return found | facts(size, base)

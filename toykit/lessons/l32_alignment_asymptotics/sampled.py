@@ -21,11 +21,11 @@ from toykit.lessons.compare import Figures, compare, last
 from toykit.lessons.l01_kl_as_bayes.sampled import SIZES as BASES
 from toykit.lessons.l01_kl_as_bayes.sampled import drawn, log_prob
 from toykit.lessons.l32_alignment_asymptotics.vowels import Vowels
-from toykit.lessons.llm import pretrained
+from toykit.lessons.llm import Size, facts, pretrained
 from toykit.objectives import method
 from toykit.rollouts import Sampled
 from toykit.tasks import Letters
-from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
+from toykit.training import TrainConfig, Trainer, load_policy
 
 ARMS = {"budget": "KL-RL, KL mδ", "matched": "KL-RL, KL of best-of-n"}
 BASE_SEED = 1_000  # + seed: of the base's sample
@@ -146,15 +146,6 @@ def gpt(
     return experiment(load_policy("letters_32"), seeds, plan, folder, progress)
 
 
-@dataclass(frozen=True)
-class Size:
-    """A transformers model of the Qwen3 type, how it is pretrained, and how it is then trained by RL."""
-
-    model: dict[str, int]
-    pretrain: PretrainConfig
-    plan: Plan
-
-
 SIZES = {
     "100m": Size(
         BASES["100m"].model,
@@ -177,4 +168,4 @@ def llm(
     task = Letters("vowels", horizon=max(chosen.plan.lengths))
     base = pretrained(task, chosen.model, chosen.pretrain, device, folder, progress)
     found = experiment(base, seeds, chosen.plan, folder, progress)
-    return found | {"size": size, "parameters": sum(p.numel() for p in base.parameters())}
+    return found | facts(size, base)

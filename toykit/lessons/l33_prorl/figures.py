@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, figure, panel_labels
+from toykit.plots import Role, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -70,6 +70,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         for arm in results["runs"]:
             draw_runs(ax, results, arm, name, LOOKS[arm], live, label=LABELS.get(arm, arm))
         ax.set(title=title, xlabel="training steps")
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    legend_below(made, axes[0], ncols=4, fontsize=8)
     panel_labels(axes)
     return made

@@ -13,9 +13,9 @@ from toykit.exact import entropy, leaf_log_probs
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures
 from toykit.lessons.l35_limit_of_rlvr.exact import missed
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start, taught
 from toykit.objectives import method
-from toykit.rollouts import Given, Sampled, node_logps
+from toykit.rollouts import Sampled, node_logps
 from toykit.tasks import Operator
 from toykit.training import PretrainConfig, TrainConfig, Trainer
 
@@ -94,19 +94,12 @@ def curve(name: str, p: Tensor) -> Figures:
 
 
 def arms() -> dict[str, Arm]:
-    """The arms by name, without a KL penalty unless it is named.
-
-    What the teacher shows is fixed: half of the train prompts a step, so that seeds differ.
-    """
+    """The arms by name, without a KL penalty unless it is named."""
     grpo, dapo = method("grpo"), method("dapo")
     plain = replace(grpo, objective=grpo.objective.with_(kl=None))
 
     def broad(base: nn.Module, setup: Setup, seed: int) -> Trainer:
         return start(base, setup, seed, plain, strategy=Sampled(32))
-
-    def distilled(base: nn.Module, setup: Setup, seed: int) -> Trainer:
-        half = replace(setup, train=replace(setup.train, prompts=len(setup.task.prompts()) // 2))
-        return start(base, half, seed, method("reinforce"), strategy=teacher(Operator()))
 
     return {
         "GRPO": plain,
@@ -117,14 +110,8 @@ def arms() -> dict[str, Arm]:
         "PPO": method("ppo"),
         "GRPO, G = 32": broad,
         "GRPO, KL 0.001": grpo.with_beta(0.001),
-        "distilled": distilled,
+        "distilled": partial(taught, answers=Operator().right[:, None]),  # the right answer of every prompt, once
     }
-
-
-def teacher(task: Operator) -> Given:
-    """The right answer of every prompt, once: what the distilled policy is shown."""
-    answers = task.right[:, None]
-    return Given(answers, torch.ones_like(answers, dtype=torch.bool))
 
 
 def laws(base: nn.Module) -> dict[str, Law]:

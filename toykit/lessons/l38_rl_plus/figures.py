@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
 from toykit.lessons.l38_rl_plus import exact, sampled
-from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
+from toykit.plots import Role, curve_with_interval, figure, legend_below, panel_labels, role
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -42,7 +42,8 @@ def rare_figure(results: Results) -> Figure:
     for name in ("base", "GRPO", "LUFFY", "RL-PLUS", "RL-PLUS, 1/V", "SFT"):
         _draw_curve(third, exact.KS, results["sharing"]["pass"][name], name)
     third.set(title="24 prompts share weights", ylabel="pass@k")
-    _finish(made, (first, second, third))
+    legend_below(made, (first, second, third), ncols=7, fontsize=8)
+    panel_labels((first, second, third))
     return made
 
 
@@ -56,7 +57,8 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
         ax.set(title=title, xlabel="training steps")
     axes[0].set(ylabel="mean over training prompts")
     axes[2].set(ylabel="nats", ylim=(0, None))
-    _finish(made, axes)
+    legend_below(made, axes, ncols=7, fontsize=8)
+    panel_labels(axes)
     return made
 
 
@@ -71,7 +73,8 @@ def coverage_figure(results: Results) -> Figure:
             _draw_curve(ax, sampled.KS, [[p[-1] for p in seed] for seed in zip(*by_k, strict=True)], arm)
         ax.set(title=title, ylim=(0, 1.02))
     axes[0].set(ylabel="pass@k at the end")
-    _finish(made, axes)
+    legend_below(made, axes, ncols=7, fontsize=8)
+    panel_labels(axes)
     return made
 
 
@@ -79,10 +82,3 @@ def _draw_curve(ax: Axes, ks: tuple[int, ...], rows: list[list[float]], name: st
     curve_with_interval(ax, range(len(ks)), rows, name, LOOKS[name], markers=len(ks))
     ax.set_xticks(range(len(ks)), [str(k) for k in ks])
     ax.set(xlabel="k")
-
-
-def _finish(made: Figure, axes: tuple[Axes, ...]) -> None:
-    """One legend below for all panels."""
-    shown = {label: line for ax in axes for line, label in zip(*ax.get_legend_handles_labels(), strict=True)}
-    made.legend(shown.values(), shown.keys(), loc="outside lower center", ncols=7, fontsize=8)
-    panel_labels(axes)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from toykit.diagnostics import exact_pass_at_k
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start, taught
 from toykit.objectives import MIS, Likelihood, Method, method
 from toykit.policies import device_of
-from toykit.rollouts import Given, Mixed, Sampled, Solutions, token_logps
+from toykit.rollouts import Mixed, Sampled, Solutions, token_logps
 from toykit.tasks import OperatorChain
 from toykit.training import PretrainConfig, TrainConfig, Trainer
 
@@ -42,13 +42,9 @@ def beside(base: nn.Module, setup: Setup, seed: int, given: Method) -> Trainer:
 
 
 def supervised(base: nn.Module, setup: Setup, seed: int) -> Trainer:
-    """The solutions alone, of half of the prompts a step: each of them once, because a second copy changes nothing."""
-    task = setup.task
-    assert isinstance(task, OperatorChain)
-    answers = task.right[task.prompts().ids, None]
-    strategy = Given(answers, torch.ones_like(answers, dtype=torch.bool))
-    many = replace(setup, train=replace(setup.train, prompts=len(task.prompts()) // 2))
-    return start(base, many, seed, method("reinforce"), strategy=strategy)
+    """The solutions alone: each of them once, because a second copy changes nothing."""
+    assert isinstance(setup.task, OperatorChain)
+    return taught(base, setup, seed, setup.task.right[setup.task.prompts().ids, None])
 
 
 def arms() -> dict[str, Arm]:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from toykit.diagnostics import detectable
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
-from toykit.plots import Role, curve_with_interval, figure, panel_labels, role
+from toykit.plots import Role, curve_with_interval, figure, legend_below, panel_labels, role
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -131,6 +131,6 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     axes[2].set(title="NSCR at the end, by k", xlabel="samples k")
     axes[2].axhline(0, color="#444444", linewidth=0.8)
     axes[2].set_xticks(range(len(ks)), [f"{k:,}" for k in ks])
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=9)
+    legend_below(made, axes[0], ncols=5, fontsize=9)
     panel_labels(axes)
     return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-import torch
 from torch import Tensor, nn
 
 from toykit.diagnostics import detectable, in_support, support_table
@@ -13,9 +12,8 @@ from toykit.exact import entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.l46_invisible_leash.two_operators import TwoOperators
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, taught
 from toykit.objectives import method
-from toykit.rollouts import Given
 from toykit.training import PretrainConfig, TrainConfig, Trainer
 
 KS = (16, 64, 256, 1024)
@@ -25,28 +23,15 @@ CELLS = ("preserved", "gained", "lost", "out")
 
 
 def arms() -> dict[str, Arm]:
-    """GRPO without its KL and with it, both halves of a policy gradient with the group's mean, and a teacher.
-
-    What the teacher shows is fixed: half of the train prompts a step, so that seeds differ.
-    """
+    """GRPO without its KL and with it, both halves of a policy gradient with the group's mean, and a teacher."""
     grpo = method("grpo")
-
-    def taught(base: nn.Module, setup: Setup, seed: int) -> Trainer:
-        half = replace(setup, train=replace(setup.train, prompts=len(setup.task.prompts()) // 2))
-        return start(base, half, seed, method("reinforce"), strategy=teacher(TwoOperators()))
-
     return {
         "GRPO": replace(grpo, objective=grpo.pieces.with_(kl=None)),
         "GRPO + KL": grpo.with_beta(KL_WEIGHT),
         "NSR": method("nsr"),
         "PSR": method("psr"),
-        "SFT": taught,
+        "SFT": partial(taught, answers=TwoOperators().right),  # both right answers of every prompt, once
     }
-
-
-def teacher(task: TwoOperators) -> Given:
-    """Both right answers of every prompt, once."""
-    return Given(task.right, torch.ones_like(task.right, dtype=torch.bool))
 
 
 def measure(trainer: Trainer, seed: int, before: dict[str, Tensor]) -> Figures:

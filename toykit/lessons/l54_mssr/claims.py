@@ -18,7 +18,7 @@ from toykit.lessons.base import (
     sampled_claims,
     worst_units,
 )
-from toykit.lessons.compare import falls, last, leads
+from toykit.lessons.compare import falls, last, leads, reaching
 
 # The card's numbers, as it prints them: mean accuracy over training and final entropy of sixteen bandits.
 CARD_BANDITS = {
@@ -175,16 +175,8 @@ def completions_ratio(results: Results, arm: str, other: str = "GRPO") -> list[f
     """
     paths, levels = results["runs"][arm]["success"], last(results, other, "success")
     stops = results["stops"]
-    return [_arrival(stops, path, level) / stops[-1] for path, level in zip(paths, levels, strict=True)]
-
-
-def _arrival(stops: Sequence[int], path: Sequence[float], level: float) -> float:
-    if path[0] >= level:
-        return 0.0
-    for (t, x), (u, y) in pairwise(zip(stops, path, strict=True)):
-        if x < level <= y:
-            return t + (u - t) * (level - x) / (y - x)
-    return float(stops[-1])
+    end = stops[-1]
+    return [reaching(path, level, stops, never=end) / end for path, level in zip(paths, levels, strict=True)]
 
 
 def sooner(results: Results, arm: str) -> Evidence:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from toykit.lessons.base import Results
 from toykit.lessons.drawing import draw_runs
 from toykit.lessons.l54_mssr.exact import drift
-from toykit.plots import Role, figure, panel_labels
+from toykit.plots import Role, figure, legend_below, panel_labels
 from toykit.plots.style import CYCLE
 
 LOOKS: dict[str, Role] = {
@@ -67,7 +67,7 @@ def training_figure(results: Results, live: Results | None = None) -> Figure:
     for ax, title in zip(axes, titles, strict=True):
         ax.set(title=title, xlabel="completions")
         _thousands(ax, shown["stops"][-1])
-    made.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=6, fontsize=9)
+    legend_below(made, axes[0], ncols=6, fontsize=9)
     panel_labels(axes)
     return made
 

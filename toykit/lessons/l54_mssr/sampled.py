@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -47,7 +46,6 @@ def _without_kl(name: str, **changes: object) -> Method:
 def trainer(base: nn.Module, setup: Setup, seed: int, given: Method, speed: float = 1.0) -> Trainer:
     """Single completions of as many prompts as all groups together have completions, or groups where a method needs
     them, with as many completions in a minibatch."""
-    given = copy.deepcopy(given)  # a tracker belongs to one run
     train = replace(setup.train, lr=speed * setup.train.lr, seed=seed)
     if given.pieces.needs_group:
         return start(base, setup, seed, given, config=train)
