@@ -41,6 +41,17 @@ def test_runs_side_by_side_are_counted_apart_and_forgotten_apart():
     assert counts.transitions.sum((-1, -2, -3)).tolist() == [0, 0, 1]
 
 
+def test_many_transitions_of_each_run_are_counted_at_once():
+    states, actions, after = (torch.randint(2, (3, 7), generator=torch.Generator().manual_seed(i)) for i in range(3))
+    rewards = torch.arange(21, dtype=torch.float64).view(3, 7)
+    at_once, by_step = Counts.empty(2, 2, runs=3), Counts.empty(2, 2, runs=3)
+    at_once.add(states, actions, rewards, after)
+    for column in zip(states.mT, actions.mT, rewards.mT, after.mT, strict=True):
+        by_step.add(*column)
+    for name in ("visits", "rewards", "transitions"):
+        assert torch.equal(getattr(at_once, name), getattr(by_step, name))
+
+
 def test_counts_of_many_episodes_come_near_the_mdp():
     mdp = garnet(5, 2, 3, seed=1).to_dense()
     counts = Counts.of(simulate(mdp, uniform_policy(mdp), n=400, most=100), 5, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from toykit.control.average import Average, average_reward, diameter, optimal_average
 from toykit.control.backups import Aggregator, Expectile, LogSumExp, Max, Mean, Quantile
+from toykit.control.batched import policy_values, q_values, sweep
 from toykit.control.counts import Counts, bonus
 from toykit.control.distractors import Distractors
 from toykit.control.effective_horizon import Lookahead, lookahead
@@ -29,6 +30,8 @@ from toykit.control.model_losses import (
 from toykit.control.networks import MLP, DynamicsModel, Prediction, ValueNetwork
 from toykit.control.occupancy import flow_residual, occupancy, policy_of, visits
 from toykit.control.offline import TabularData
+from toykit.control.offline.lcb import empirical_best, lcb, most_played
+from toykit.control.offline.pessimism import Pessimistic, concentrability, vi_lcb
 from toykit.control.planning import Solution, modified_policy_iteration, policy_iteration, value_iteration
 from toykit.control.policies import as_policy, uniform_policy
 from toykit.control.reduced_rank import fit_low_rank
@@ -57,6 +60,7 @@ __all__ = [
     "Max",
     "Mean",
     "ModelLosses",
+    "Pessimistic",
     "Prediction",
     "Quadratic",
     "Quantile",
@@ -77,7 +81,9 @@ __all__ = [
     "bonus",
     "clip_norms",
     "collect",
+    "concentrability",
     "diameter",
+    "empirical_best",
     "evaluate",
     "expected_losses",
     "expected_return",
@@ -88,20 +94,25 @@ __all__ = [
     "garnet",
     "gaussian_nll",
     "gradient_at",
+    "lcb",
     "lookahead",
     "lyapunov",
     "modified_policy_iteration",
+    "most_played",
     "occupancy",
     "optimal_average",
     "policy_iteration",
     "policy_of",
+    "policy_values",
     "proper_policy",
+    "q_values",
     "r_squared",
     "register",
     "river_swim",
     "simulate",
     "solve_lqr",
     "squared_error",
+    "sweep",
     "taylor",
     "to_gymnasium",
     "uniform_policy",
@@ -111,6 +122,7 @@ __all__ = [
     "value_gradient_weighted",
     "value_iteration",
     "value_of_gain",
+    "vi_lcb",
     "visits",
 ]
 

@@ -40,10 +40,11 @@ class Counts:
         return made
 
     def add(self, states: Tensor, actions: Tensor, rewards: Tensor, next_states: Tensor, times: float = 1.0) -> None:
-        """Counts transitions, all arguments [N], or one of each run, all [B]; `times` = -1 takes them back."""
+        """Counts transitions, all arguments [N], or each run's, all [B] or [B, N]; `times` = -1 takes them back."""
         pair: tuple[Tensor, ...] = (states, actions)
         if self.visits.dim() == 3:
-            pair = torch.arange(len(self.visits)), *pair
+            runs = torch.arange(len(self.visits)).view(-1, *[1] * (states.dim() - 1))
+            pair = runs.expand_as(states), *pair
         amount = torch.full_like(rewards, times)
         self.visits.index_put_(pair, amount, accumulate=True)
         self.rewards.index_put_(pair, times * rewards, accumulate=True)
