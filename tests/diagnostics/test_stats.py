@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from toykit.diagnostics import interval, paired_interval, rank_correlation, t_quantile
+from toykit.diagnostics import interval, median_interval, paired_interval, rank_correlation, t_quantile
 
 # Two-sided quantiles from published tables, extended digits from their closed forms where there are some.
 TABLE = {
@@ -86,3 +86,16 @@ def test_rank_correlation_by_hand():
     tied = torch.tensor([1.0, 1.0, 2.0, 3.0], dtype=torch.float64)  # ranks 0.5 0.5 2 3, centred -1 -1 0.5 1.5
     assert rank_correlation(x, tied).item() == pytest.approx(4.5 / (5 * 4.5) ** 0.5, abs=1e-15)
     assert rank_correlation(x, torch.ones(4)).isnan()
+
+
+def test_the_interval_of_a_median_is_between_order_statistics():
+    """By hand: of 6 values both ends miss with 1 / 64 each; of 20 the 6th from each end is the last within 2.5 %."""
+    found = median_interval([5.0, 1.0, 3.0, 2.0, 6.0, 400.0])
+    assert (found.mean, found.low, found.high, found.n) == (4.0, 1.0, 400.0, 6)
+    found = median_interval([float(i) for i in range(1, 21)])
+    assert (found.mean, found.low, found.high) == (10.5, 6.0, 15.0)
+    assert median_interval([3.0, 1.0, 2.0], level=0.7).mean == 2.0
+    with pytest.raises(ValueError, match="number of values must be larger for an interval of the median, got 5"):
+        median_interval([1.0, 2.0, 3.0, 4.0, 5.0])
+    with pytest.raises(ValueError, match="values must be finite"):
+        median_interval([float("nan")] * 8)

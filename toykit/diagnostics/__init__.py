@@ -26,7 +26,7 @@ from toykit.diagnostics.interference import (
 )
 from toykit.diagnostics.passk import exact_pass_at_k, pass_at_k, solved
 from toykit.diagnostics.perplexity import completion_perplexity, perplexity
-from toykit.diagnostics.stats import Interval, interval, paired_interval, rank_correlation, t_quantile
+from toykit.diagnostics.stats import Interval, interval, median_interval, paired_interval, rank_correlation, t_quantile
 from toykit.diagnostics.support import SupportTable, detectable, distinct_n, in_support, support_table
 from toykit.diagnostics.temperature import match_temperature
 from toykit.diagnostics.wrong_answers import WrongAnswers, wrong_answers
@@ -60,6 +60,7 @@ __all__ = [
     "log_normaliser",
     "match_temperature",
     "mean_token_entropy",
+    "median_interval",
     "negative_share",
     "paired_interval",
     "pass_at_k",

@@ -51,6 +51,23 @@ def paired_interval(first: Sequence[float] | Tensor, second: Sequence[float] | T
     return interval(a - b, level)
 
 
+def median_interval(values: Sequence[float] | Tensor, level: float = 0.95) -> Interval:
+    """The median of independent values (in `mean`) with its interval of order statistics, whatever their law.
+
+    The j-th smallest and the j-th largest value, for the largest j at which the interval holds the median with
+    probability `level` or more: what a heavy tail cannot move. Raises ValueError where there are too few values for
+    any j (fewer than 6 at 95 %), and for one that is not finite.
+    """
+    x = finite("values", torch.as_tensor(values, dtype=torch.float64).flatten()).sort().values
+    n = len(x)
+    tails = np.cumsum([math.comb(n, i) for i in range(n + 1)]) / 2.0**n  # of a fair coin: P(at most i heads)
+    j = int((tails <= (1 - level) / 2).sum())  # P(fewer than j heads) is at most the half of what may be missed
+    if j == 0:
+        raise ValueError(f"number of values must be larger for an interval of the median, got {n}")
+    middle = x[(n - 1) // 2 : n // 2 + 1].mean().item()
+    return Interval(middle, x[j - 1].item(), x[n - j].item(), n)
+
+
 def rank_correlation(x: Tensor, y: Tensor) -> Tensor:
     """Spearman's rank correlation [...] of `x` and `y` [..., n]; equal values share the mean of their ranks.
 

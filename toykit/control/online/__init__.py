@@ -2,6 +2,59 @@
 
 from __future__ import annotations
 
+from toykit.control.online.asking import (
+    answer,
+    disagreement,
+    finite_disagreement,
+    least_square,
+    most_queries,
+    norm_under,
+)
+from toykit.control.online.compared import ComparedReward, pooled_states
+from toykit.control.online.episodes import (
+    best_policies,
+    layered,
+    one_hot_features,
+    policy_values,
+    returns,
+    trajectories,
+)
+from toykit.control.online.logistic import LogisticFit, fit_logistic, gaussian_draw
+from toykit.control.online.lsvi import Moves, noisy_lsvi, truncated
+from toykit.control.online.pbts import ThompsonRun, pbts
+from toykit.control.online.posterior import FinitePosterior
+from toykit.control.online.pr_lsvi import PRLSVI, Learning, pr_lsvi
 from toykit.control.online.sqirl import Sqirl, of_estimator, sqirl, table_means
 
-__all__ = ["Sqirl", "of_estimator", "sqirl", "table_means"]
+__all__ = [
+    "PRLSVI",
+    "ComparedReward",
+    "FinitePosterior",
+    "Learning",
+    "LogisticFit",
+    "Moves",
+    "Sqirl",
+    "ThompsonRun",
+    "answer",
+    "best_policies",
+    "disagreement",
+    "finite_disagreement",
+    "fit_logistic",
+    "gaussian_draw",
+    "layered",
+    "least_square",
+    "most_queries",
+    "noisy_lsvi",
+    "norm_under",
+    "of_estimator",
+    "one_hot_features",
+    "pbts",
+    "policy_values",
+    "pooled_states",
+    "pr_lsvi",
+    "returns",
+    "sqirl",
+    "table_means",
+    "trajectories",
+    "truncated",
+]
