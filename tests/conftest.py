@@ -12,6 +12,7 @@ from torch import Tensor
 from toykit.objectives import PolicyGradient, Prepared
 from toykit.policies import TabularLM
 from toykit.rollouts import Rollouts, chosen, vocab_logps
+from toykit.rollouts.chunks import mean_of_allowed
 from toykit.tasks.bandit import TreeTask, tricks_tree
 
 
@@ -69,6 +70,7 @@ class Tricks:
                 "values": at(VALUES[:, tree.nodes]) * mask,
                 "greedy_rewards": GREEDY[: shape[-1], None].expand(index.shape),
                 "external": (index == FROM_ELSEWHERE)[..., None] & mask,
+                "old_mean_logp": mean_of_allowed(at(self.vocab_logp(behaviour))),
                 "expert_logp": at(self.logp(behaviour)[:, EXPERT, None].expand(-1, tree.n_leaves, -1) + OFF),
                 "expert_mask": tree.mask[EXPERT].expand_as(mask),
             },

@@ -31,6 +31,7 @@ REFUSED = {
     "mssr": r"a value of each prompt .* and advantages that are transformed \(EntropyShaping\)$",
     "rorecomp": "a batch that is recomposed after the advantages$",
     "rapo": r"log-probabilities of the whole vocabulary \(OnPolicyForwardKL, EntropyBonus\) and terms beside .*$",
+    "rover": r"a loss that is no policy gradient \(Rover\)$",
     "pacs": "whole groups where the loss is computed$",
     "ace": r"advantages that are transformed \(Overconfidence\)$",
     "rl_plus": r".* transformed \(Exploring\) and a weight of tokens .* \(MIS\) and solutions .*\['external'\]\)$",

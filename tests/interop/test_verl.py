@@ -113,6 +113,7 @@ REASONS = {
     "mssr": "kept from batch to batch and advantages that are transformed (EntropyShaping)",
     "rorecomp": "a batch that is recomposed after the advantages",
     "rapo": "log-probabilities of the whole vocabulary (OnPolicyForwardKL, EntropyBonus)",
+    "rover": "a loss that is no policy gradient (Rover)",
     "pacs": "whole groups where the loss is computed",
     "ace": "advantages that are transformed (Overconfidence)",
     "rl_plus": "a weight of tokens that another policy wrote (MIS) and solutions from elsewhere",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.lessons import load, recorded, run
+from toykit.lessons import equal_success, load, recorded, run
 from toykit.lessons.l10_rapo.sampled import rates
 from toykit.lessons.l22_pacs import exact, explorer, flow, sampled, sampled_claims
 from toykit.lessons.right_orders import right_logps
@@ -113,7 +113,7 @@ def test_values_at_equal_success_by_hand():
         "a": {"pass@1": [[0.0, 0.2, 0.4]], "distinct": [[1.0, 3.0, 2.0]]},
         "b": {"pass@1": [[0.0, 0.3, 0.2]], "distinct": [[1.0, 0.0, 9.0]]},
     }
-    found = sampled_claims.at_equal_success({"runs": runs}, "a", "b", "distinct")
+    found = equal_success.at_equal_success({"runs": runs}, "a", "b", "distinct")
     assert found == pytest.approx([2.5])  # both reach 0.3: a halfway from 3 to 2, b at its second stop
 
 

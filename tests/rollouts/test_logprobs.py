@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.policies.gpt import FULL
-from toykit.rollouts import chosen, leaf_logps, log_softmax, token_logps, token_scores, vocab_logps
+from toykit.rollouts import chosen, leaf_logps, log_softmax, token_logps, token_means, token_scores, vocab_logps
 from toykit.tasks.bandit import tricks_tree
 
 
@@ -127,6 +127,20 @@ def test_chunks_change_nothing_but_the_memory(monkeypatch, kind, temperature):
     assert torch.allclose(token_logps(policy, *batch, temperature), plain[0], rtol=0, atol=1e-10)
     if kind == "plain":  # logits of the last place are asked of the model, to see that its head is all there is
         assert max(seen) == 12 and sorted({*seen} - {12}) == [2, 3]
+
+
+@pytest.mark.parametrize("large", [2**26, 0], ids=["at once", "in chunks"])
+@pytest.mark.parametrize("kind", ["plain", "gpt"])
+def test_means_over_the_vocabulary_are_those_of_all_log_probabilities(monkeypatch, kind, large):
+    policy, batch = gpt(31) if kind == "gpt" else llama(kind), ragged(31)
+    monkeypatch.setattr("toykit.rollouts.chunks.LARGE", large)
+    monkeypatch.setattr("toykit.rollouts.chunks.CHUNK", 3 * 31 + 5)
+    logp, mean = token_means(policy, *batch, 0.7)
+    vocab, alone = vocab_logps(policy, *batch, 0.7), token_logps(policy, *batch, 0.7)
+    assert torch.allclose(mean, vocab.mean(-1).masked_fill(~batch[3], 0.0), rtol=0, atol=1e-10)
+    assert not mean.requires_grad and torch.allclose(logp, alone, rtol=0, atol=1e-10)
+    for a, b in zip(gradients((logp**2).sum(), policy), gradients((alone**2).sum(), policy), strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-10)
 
 
 def test_chunks_under_autocast_are_in_float32():

@@ -12,7 +12,16 @@ from toykit.audit.measure import Groups
 from toykit.audit.objective import Objective
 from toykit.audit.problems import Problem
 from toykit.exact import greedy_leaf, node_log_probs
-from toykit.objectives import ExpertGate, Method, MovingLogZ, PolicyGradient, PseudoReward, Tracker, batch_log_z
+from toykit.objectives import (
+    OLD_MEAN,
+    ExpertGate,
+    Method,
+    MovingLogZ,
+    PolicyGradient,
+    PseudoReward,
+    Tracker,
+    batch_log_z,
+)
 from toykit.rollouts import Rollouts
 
 TAKEN = ("logp", "old_logp", "ref_logp", "rewards", "mask", "vocab_logp", "ref_vocab_logp")
@@ -85,6 +94,7 @@ def rollouts(
     expert = p.mask[p.solution][:, None].expand(m, b, g, -1)
     extras["expert_logp"] = groups.solutions.of(p.tokens("old_logp")).masked_fill(~expert, 0.0).expand(expert.shape)
     extras["token_entropy"] = groups.of(_entropies(p))
+    extras[OLD_MEAN] = groups.of(_means(p))
     return Rollouts(
         prompts=torch.zeros(m, b, 1, dtype=torch.int64),
         prompt_mask=torch.ones(m, b, 1, dtype=torch.bool),
@@ -117,6 +127,11 @@ def _entropies(p: Problem) -> Tensor:
     log_p = node_log_probs(p.tree, p.behaviour)
     entropy = torch.special.entr(log_p.exp()).sum(-1)[:, p.tree.nodes].masked_fill(~p.tree.mask, 0.0)
     return torch.nn.functional.pad(entropy, (0, p.padding))
+
+
+def _means(p: Problem) -> Tensor:
+    """The behaviour policy's mean log-probability [B, L, T] over the vocabulary at each place, nats."""
+    return p.vocabulary("old_vocab_logp").mean(-1)
 
 
 def _greedy(p: Problem) -> Tensor:

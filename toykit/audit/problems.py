@@ -83,11 +83,12 @@ class Problem:
         return found.masked_fill(~self.mask, JUNK[which] if self.padding else 0.0)
 
     def vocabulary(self, which: str) -> Tensor:
-        """Log-probabilities [B, L, T, V] of every token at every place; `which` is vocab_logp or ref_vocab_logp.
+        """Log-probabilities [B, L, T, V] of every token at every place; `which` is vocab_logp, old_ or ref_vocab_logp.
 
         Forbidden tokens have a probability that is as good as 0, not 0, so that p log p is a number.
         """
-        table = node_log_probs(self.tree, self.logits if which == "vocab_logp" else self.reference)
+        logits = {"vocab_logp": self.logits, "old_vocab_logp": self.behaviour, "ref_vocab_logp": self.reference}[which]
+        table = node_log_probs(self.tree, logits)
         if self.tree.forbidden is not None:
             table = table.masked_fill(self.tree.forbidden, FORBIDDEN_LOGP)
         found = torch.nn.functional.pad(table[:, self.tree.nodes], (0, 0, 0, self.padding))

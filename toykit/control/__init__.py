@@ -10,7 +10,7 @@ from toykit.control.distractors import Distractors
 from toykit.control.effective_horizon import Lookahead, lookahead
 from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
-from toykit.control.examples import garnet, river_swim
+from toykit.control.examples import dice_tree, garnet, river_swim
 from toykit.control.experience import Transitions, collect
 from toykit.control.gym import MDPEnv, from_gymnasium, to_gymnasium
 from toykit.control.horizon import HorizonSolution, backward_induction
@@ -34,9 +34,17 @@ from toykit.control.offline.lcb import empirical_best, lcb, most_played
 from toykit.control.offline.pessimism import Pessimistic, concentrability, vi_lcb
 from toykit.control.planning import Solution, modified_policy_iteration, policy_iteration, value_iteration
 from toykit.control.policies import as_policy, uniform_policy
+from toykit.control.random_policy import (
+    greedy_actions,
+    softmax_bound,
+    softmax_policy,
+    uniform_values,
+    worst_greedy_value,
+)
 from toykit.control.reduced_rank import fit_low_rank
 from toykit.control.registration import register
 from toykit.control.simulation import simulate
+from toykit.control.soft_td import soft_td
 from toykit.control.stacked import Stacked
 from toykit.control.termination import proper_policy
 from toykit.control.value_gradients import StaleGradients, ValueGradients, gradient_at
@@ -83,6 +91,7 @@ __all__ = [
     "collect",
     "concentrability",
     "diameter",
+    "dice_tree",
     "empirical_best",
     "evaluate",
     "expected_losses",
@@ -94,6 +103,7 @@ __all__ = [
     "garnet",
     "gaussian_nll",
     "gradient_at",
+    "greedy_actions",
     "lcb",
     "lookahead",
     "lyapunov",
@@ -110,12 +120,16 @@ __all__ = [
     "register",
     "river_swim",
     "simulate",
+    "soft_td",
+    "softmax_bound",
+    "softmax_policy",
     "solve_lqr",
     "squared_error",
     "sweep",
     "taylor",
     "to_gymnasium",
     "uniform_policy",
+    "uniform_values",
     "unit_mean",
     "value_aware",
     "value_error",
@@ -124,6 +138,7 @@ __all__ = [
     "value_of_gain",
     "vi_lcb",
     "visits",
+    "worst_greedy_value",
 ]
 
 register()

@@ -46,3 +46,20 @@ def garnet(
     P = np.diff(np.concatenate([ends[0], cuts, ends[1]], -1))
     successors = [[rng.choice(n_states, branching, replace=False) for _ in range(n_actions)] for _ in range(n_states)]
     return TabularMDP(P, rng.normal(size=(n_states, n_actions)), discount, successors=np.array(successors))
+
+
+def dice_tree() -> TabularMDP:
+    """Two first tokens: of the first a coin leads to a state where every token succeeds, or to the end without success;
+    the second leads to a state where one token of four succeeds.
+
+    The uniform policy's values of the two are 1/2 and 1/4, the best policy's 1/2 and 1: greedy in the first is wrong.
+    """
+    P, R = torch.zeros(4, 4, 4, dtype=torch.float64), torch.zeros(4, 4, dtype=torch.float64)
+    lucky, narrow, end = 1, 2, 3
+    P[0, 0, lucky] = P[0, 0, end] = 0.5
+    P[0, 1, narrow] = 1.0
+    P[[lucky, narrow], :, end] = 1.0
+    R[lucky], R[narrow, 0] = 1.0, 1.0
+    allowed = torch.ones(4, 4, dtype=torch.bool)
+    allowed[0, 2:] = False
+    return TabularMDP(P, R, start=0, terminal=[end], allowed=allowed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from toykit.objectives import Method, Objective, RunningMean, TokenReturns, Tracker, method
+from toykit.objectives import Method, Objective, PolicyGradient, RunningMean, TokenReturns, Tracker, method
 
 
 def as_method(objective: str | Method | Objective) -> Method:
@@ -20,11 +20,13 @@ def needs(given: Method) -> dict[str, str]:
     reference), shaping, reference (in the loss alone), penalty (a reference in the reward), penalties (further terms of
     the loss), transforms (of the advantages), log_clip, weights (of a KL), external (weights of tokens that another
     policy wrote), solutions (in the batch), prepared (log-probabilities, the reference's too, where advantages are
-    made) and groups (whole ones, in the loss).
+    made), groups (whole ones, in the loss) and loss (another one than a policy gradient).
     """
     if given.objective.whole_groups:
         return {"groups": "whole groups where the loss is computed"}
-    objective, found = given.pieces, {}
+    if not isinstance(given.objective, PolicyGradient):
+        return {"loss": f"a loss that is no policy gradient ({type(given.objective).__name__})"}
+    objective, found = given.objective, {}
     if objective.needs_critic:
         found["critic"] = "a critic's values"
     if objective.needs_greedy:

@@ -29,6 +29,7 @@ from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, Sim
 from toykit.objectives.ratios import ratio
 from toykit.objectives.reference import Plateau, Reference
 from toykit.objectives.reward_models import BradleyTerry, ProcessReward, process_score
+from toykit.objectives.rover import OLD_MEAN, Rover
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target, Tilted, batch_log_z
 from toykit.objectives.tracker import Tracker, forgetting
 from toykit.objectives.transforms import Transform
@@ -49,6 +50,7 @@ __all__ = [
     "KTO",
     "MIS",
     "OFFLINE",
+    "OLD_MEAN",
     "ORPO",
     "PACS",
     "PIPELINES",
@@ -92,6 +94,7 @@ __all__ = [
     "PseudoReward",
     "Reference",
     "Reshaped",
+    "Rover",
     "RunningMean",
     "Scored",
     "SigmaFilter",

@@ -28,6 +28,7 @@ from toykit.objectives.pacs import PACS
 from toykit.objectives.penalties import EntropyBonus
 from toykit.objectives.policy_gradient import PolicyGradient, ValueLoss
 from toykit.objectives.reference import Plateau, Reference
+from toykit.objectives.rover import Rover
 from toykit.objectives.targets import Filtered, MovingLogZ, Posterior, Target
 from toykit.objectives.tracker import Tracker
 from toykit.objectives.transforms import Transform
@@ -69,6 +70,9 @@ class Method:
         """
         if isinstance(self.objective, PACS):
             return replace(self, objective=self.objective.with_(beta=beta))
+        refused = "beta must be given only for an objective with a KL penalty or a posterior target"
+        if not isinstance(self.objective, PolicyGradient):
+            raise ValueError(refused)
         changed = self.pieces
         if changed.kl is not None:
             changed = changed.with_(kl=replace(changed.kl, beta=beta))
@@ -79,7 +83,7 @@ class Method:
             changed = changed.with_(penalties=tuple(terms))
         forward = None if self.forward_kl is None else replace(self.forward_kl, beta=beta)
         if changed is self.objective and forward is None:
-            raise ValueError("beta must be given only for an objective with a KL penalty or a posterior target")
+            raise ValueError(refused)
         return replace(self, objective=changed, forward_kl=forward)
 
 
@@ -290,6 +294,9 @@ CATALOGUE: dict[str, Callable[[], Method]] = {
             log_clip=math.log(1000),
         ),
         "StableReinforce, arXiv 2505.02835 (its reward's consistency with a referee is `rewards.Gated`)",
+    ),
+    "rover": lambda: Method(
+        Rover(), "arXiv 2509.24981, as in its released code for countdown (that for mathematics divides by std)"
     ),
 }
 

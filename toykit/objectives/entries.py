@@ -137,6 +137,10 @@ _LINES: dict[str, _Line] = {
         "-mean of (1/T) sum_t min(rho_t A, clip(rho_t, 0.8, 1.2) A), rho_t bounded to [0.001, 1000] in its logarithm, "
         "A = (R - mean of the batch) / std of the batch where that is at most 3 in size, else 0"
     ),
+    "rover": _rl(
+        "mean over tokens of (logp_t - old logp_t - A - m_{t+1})^2, A = R_i - mean, m_t the mean over the vocabulary "
+        "of log pi - log old before token t and 0 after the last, A and m held",
+    ),
     "a2c": _rl("mean over tokens of -A_t logp_t + 0.5 (V - ret)^2 - 0.01 entropy, A by GAE", CRITIC),
     "ppo_rlhf": _rl(
         f"{_TOKENS} + 0.05 max((V - ret)^2, (V_clip - ret)^2), A by GAE, whitened, of "

@@ -47,6 +47,9 @@ class Batch(Protocol):
 class Objective(Protocol):
     """A loss of the policy's log-probabilities on rollouts, with what it needs of a reference and of other models.
 
+    vocab_mean    whether it reads no more of the vocabulary's log-probabilities than their mean: its `loss` is then
+                  given that in their place, [..., B, G, T, 1], and its `prepare` the behaviour policy's, as
+                  `extras["old_mean_logp"]` [..., B, G, T]
     whole_groups  whether its loss compares the completions of a group with a gradient, so that none is cut
     moving        what it keeps from batch to batch, by name
     """
@@ -56,6 +59,9 @@ class Objective(Protocol):
 
     @property
     def needs_vocab(self) -> bool: ...
+
+    @property
+    def vocab_mean(self) -> bool: ...
 
     @property
     def needs_reference_vocab(self) -> bool: ...

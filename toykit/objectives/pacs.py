@@ -109,7 +109,7 @@ class PACS:
         ):
             one_of(name, getattr(self, name), options)
 
-    needs_vocab = needs_reference_vocab = needs_entropy = needs_critic = needs_greedy = False
+    needs_vocab = vocab_mean = needs_reference_vocab = needs_entropy = needs_critic = needs_greedy = False
     whole_groups = True
 
     @property

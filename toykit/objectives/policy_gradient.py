@@ -183,6 +183,10 @@ class PolicyGradient:
         return False  # once advantages are made a completion's loss is its own
 
     @property
+    def vocab_mean(self) -> bool:
+        return False  # an entropy and a KL are no functions of it
+
+    @property
     def moving(self) -> dict[str, Moving]:
         """What is kept from batch to batch, by name."""
         every = {"log_z": getattr(self.signal, "log_z", None), "baseline": self.advantage}

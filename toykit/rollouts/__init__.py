@@ -10,6 +10,7 @@ from toykit.rollouts.logprobs import (
     node_logps,
     outputs,
     token_logps,
+    token_means,
     token_scores,
     vocab_logps,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "sample",
     "supplying",
     "token_logps",
+    "token_means",
     "token_scores",
     "vocab_logps",
 ]

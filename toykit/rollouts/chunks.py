@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from toykit.policies.base import places, takes
+from toykit.policies.base import FORBIDDEN_LOGIT, places, takes
 
 LARGE = 2**26  # logits of a batch beyond which they are made in chunks: 256 MB in float32
 CHUNK = 2**24  # logits of a chunk
@@ -32,6 +32,18 @@ def entropy_of(logits: Tensor) -> Tensor:
     """The entropies [...] in nats of the laws with logits [..., V], in float32 or better."""
     logp = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
     return -(logp.exp() * logp).sum(-1)
+
+
+def mean_of_allowed(values: Tensor) -> Tensor:
+    """The mean [...] of logits or log-probabilities [..., V] over the tokens that may come: forbidden ones are not."""
+    may = values > FORBIDDEN_LOGIT / 2
+    return values.masked_fill(~may, 0.0).sum(-1) / may.sum(-1)
+
+
+def mean_logp_of(logits: Tensor) -> Tensor:
+    """The mean log-probability [...] over the vocabulary, nats, of laws with logits [..., V], in float32 or better."""
+    precise = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    return mean_of_allowed(precise) - precise.logsumexp(-1)
 
 
 def in_chunks(score: Score, head: nn.Module | None, states: Tensor, tokens: Tensor, vocab: int) -> tuple[Tensor, ...]:

@@ -105,6 +105,23 @@ def token_scores(
     return logp, entropy
 
 
+def token_means(
+    policy: nn.Module, prompts: Tensor, prompt_mask: Tensor, completions: Tensor, mask: Tensor, temperature: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """(log-probabilities of the completions' tokens, with their gradient; means of the log-probabilities of all tokens
+    that may come, without one), each [B, G, T] in nats, 0 where masked. In chunks as in `token_logps`."""
+    if completions.numel() * vocab_size(policy) > chunks.LARGE:
+        logp, mean = _in_chunks(_logp_and_mean, policy, prompts, prompt_mask, completions, mask, temperature)
+        return logp, mean
+    logits = _tempered(outputs(policy, prompts, prompt_mask, completions, mask), temperature)
+    logp, mean = _logp_and_mean(logits, completions)
+    return logp.masked_fill(~mask, 0.0), mean.masked_fill(~mask, 0.0)
+
+
+def _logp_and_mean(logits: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
+    return chunks.logp_of(logits, tokens), chunks.mean_logp_of(logits.detach())
+
+
 def _logp(logits: Tensor, tokens: Tensor) -> tuple[Tensor, ...]:
     return (chunks.logp_of(logits, tokens),)
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from toykit.rollouts import Rollouts, outputs, token_logps, token_scores, vocab_logps
+from toykit.rollouts import Rollouts, outputs, token_logps, token_means, token_scores, vocab_logps
 from toykit.rollouts.batch import in_pieces
 from toykit.training.processes import Processes
 from toykit.training.spread import Spread, divided
@@ -39,6 +39,15 @@ class Reader:
     def entropy(self, policy: nn.Module, r: Rollouts) -> Tensor:
         """[B, G, T] of the next-token laws, nats."""
         return self._read(token_scores, policy, r)[1]
+
+    def logp_and_mean(self, policy: nn.Module, r: Rollouts) -> tuple[Tensor, Tensor]:
+        """[B, G, T] of the completions' tokens, and the mean over the vocabulary at each place, without a gradient."""
+        logp, mean = self._read(token_means, policy, r)
+        return logp, mean
+
+    def mean_logp(self, policy: nn.Module, r: Rollouts) -> Tensor:
+        """[B, G, T], the mean over the vocabulary at each place."""
+        return self.logp_and_mean(policy, r)[1]
 
     def values(self, critic: nn.Module, r: Rollouts) -> Tensor:
         """[B, G, T] before each token."""

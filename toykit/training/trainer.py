@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit._checks import finite
-from toykit.objectives import Batch, Method, Moving, Objective, Prepared, Reference, method
+from toykit.objectives import OLD_MEAN, Batch, Method, Moving, Objective, Prepared, Reference, method
 from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
 from toykit.rewards import LearnedReward, ProcessRewards, Shaping
@@ -273,6 +273,8 @@ class Trainer:
                 rollouts = rollouts.with_(extras=extras)
         if self.objective.needs_entropy:
             rollouts = rollouts.with_(extras={"token_entropy": read.all_of(rollouts, read.entropy, self.policy)})
+        if self.objective.vocab_mean:
+            rollouts = rollouts.with_(extras={OLD_MEAN: read.all_of(rollouts, read.mean_logp, self.policy)})
         if self.objective.needs_greedy:
             asked = Prompts(rollouts.prompt_ids, rollouts.prompts, rollouts.prompt_mask)
             make = partial(greedy, self.policy, self.task, asked)
@@ -322,8 +324,15 @@ class Trainer:
 
     def _loss(self, part: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         r = part.rollouts
-        vocab = self.reader.vocab_logp(self.policy, r) if self.objective.needs_vocab else None
-        logp = self.reader.logp(self.policy, r) if vocab is None else chosen(vocab, r.completions, r.mask)
+        vocab = None
+        if self.objective.vocab_mean:
+            logp, mean = self.reader.logp_and_mean(self.policy, r)
+            vocab = mean[..., None]
+        elif self.objective.needs_vocab:
+            vocab = self.reader.vocab_logp(self.policy, r)
+            logp = chosen(vocab, r.completions, r.mask)
+        else:
+            logp = self.reader.logp(self.policy, r)
         finite("logp", logp, r.prompt_ids)
         values = None if self.critic is None else self.reader.values(self.critic, r)
         return self.objective.loss(logp, part, vocab, values)

@@ -9,19 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 from toykit.lessons.base import Evidence, Results, effect, sampled_claims
-from toykit.lessons.compare import leads, reaching, trails
+from toykit.lessons.compare import leads, trails
+from toykit.lessons.equal_success import at_equal_success, not_told_apart
 
 RELEASED = "PACS, behaviour"
-
-
-def at_equal_success(results: Results, method: str, other: str, figure: str) -> list[float]:
-    """A method's figure less another's, seed by seed, where both first reach the best pass@1 that both reach."""
-    found = []
-    one, two = results["runs"][method], results["runs"][other]
-    for a, b, x, y in zip(one["pass@1"], two["pass@1"], one[figure], two[figure], strict=True):
-        level = min(max(a), max(b))
-        found.append(reaching(a, level, x) - reaching(b, level, y))
-    return found
 
 
 def more(results: Results, method: str, other: str) -> Evidence:
@@ -29,12 +20,7 @@ def more(results: Results, method: str, other: str) -> Evidence:
 
 
 def alike(results: Results, method: str, other: str) -> Evidence:
-    """The interval of the difference has 0 in it, which says no more than that five seeds do not tell them apart."""
-    found = effect(at_equal_success(results, method, other, "distinct"), above=0.0)
-    if found.interval is None:
-        return found
-    low, high = found.interval
-    return Evidence(low <= 0 <= high, found.measured, "0 in the interval", interval=found.interval)
+    return not_told_apart(at_equal_success(results, method, other, "distinct"))
 
 
 ROWS = (
