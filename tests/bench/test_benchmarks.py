@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from toykit.bench import BENCHMARKS, KEYS, explorers, pretraining, run, sampling, step
+from toykit.bench import control as control_bench
 from toykit.bench import exact as exact_bench
 from toykit.bench.sevens import Sevens
 from toykit.exact import leaf_log_probs, log_evidence
@@ -28,7 +29,7 @@ def test_a_benchmark_runs_and_gives_a_ratio_only_against_a_peer_that_ran(name):
     assert (row["skipped"] is None) == (name in HERE)
     ran = row["peer"] is not None and row["skipped"] is None
     assert (row["ratio"] is not None) == (row["peer_s"] is not None) == ran
-    if name == "exact_1e7":
+    if name in ("exact_1e7", "solve_1e6"):
         assert ("GiB" in found.notes[0]) == (peak_memory() is not None)
     if ran:
         assert 0 < row["ratio_min"] <= row["ratio"] <= row["ratio_max"]
@@ -174,6 +175,28 @@ def test_the_loss_of_both_pretrainers_is_the_same_number():
         prompts, completions, mask = task.corpus(6, torch.Generator().manual_seed(0))
         logp = token_logps(policy, prompts.tokens, prompts.mask, completions[:, None], mask[:, None])
     torch.testing.assert_close(-logp.sum() / mask.sum(), theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_the_problem_of_quantecon_is_the_same_in_both_layouts():
+    pytest.importorskip("quantecon")
+    for mdp in (control_bench.random_dense(20, 3), control_bench.sparse(50, 3)):
+        theirs = control_bench.quantecon_problem(mdp).solve(method="policy_iteration")
+        ours = control_bench.modified_policy_iteration(mdp, tol=control_bench.share_of(mdp, 1e-8))
+        assert abs(theirs.v - ours.v.numpy()).max() < 1e-8
+
+
+def test_the_tolerance_asks_for_the_error():
+    mdp = control_bench.sparse(300, 4)
+    found = control_bench.modified_policy_iteration(mdp, tol=control_bench.share_of(mdp, 1e-3))
+    assert 0 < found.error <= 1e-3
+
+
+def test_both_step_the_same_lake():
+    ours = control_bench.TableVectorEnv(control_bench.LAKE, 3)
+    steps = control_bench.stepping(ours, 5)
+    steps()
+    steps()
+    assert ours._time == 10 and ours._limits == (None, 100)
 
 
 def test_every_benchmark_says_what_it_does_and_is_named_once():

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import copy
+import pickle
+
+import pytest
 import torch
 
-from toykit.control.kernels import columns_first, expect, push, to_dense, to_sparse
+from toykit.control import garnet, kernels
+from toykit.control.kernels import expect, push, rows_of, to_dense, to_sparse
 
 P = torch.tensor([[[0.5, 0.0, 0.5]], [[0.0, 1.0, 0.0]], [[0.25, 0.25, 0.5]]], dtype=torch.float64)
 V = torch.tensor([1.0, 2.0, 4.0], dtype=torch.float64)
@@ -23,7 +28,29 @@ def test_a_sparse_table_is_as_wide_as_its_longest_list():
     assert to_sparse(P[:2])[0].shape == (2, 1, 2)
 
 
-def test_the_layout_in_memory_changes_no_value():
-    table = torch.arange(24.0).view(2, 3, 4)
-    assert torch.equal(columns_first(table), table)
-    assert columns_first(table)[..., 2].is_contiguous()
+def test_rows_give_the_same_expectation_and_are_left_where_a_gradient_or_a_batch_is_wanted():
+    table, successors = to_sparse(P)
+    rows = rows_of(successors)
+    if rows is None:
+        pytest.skip("torch has no sparse product here")
+    assert expect(table, successors, V, rows)[:, 0].tolist() == [2.5, 2.0, 2.75]
+    wrong = rows_of(torch.zeros_like(successors))
+    assert expect(table, successors, V, wrong)[:, 0].tolist() == [1.0, 1.0, 1.0]
+    assert expect(table, successors, V.clone().requires_grad_(), wrong)[:, 0].tolist() == [2.5, 2.0, 2.75]
+    assert expect(table, successors, V[None], wrong)[0, :, 0].tolist() == [2.5, 2.0, 2.75]
+
+
+def test_more_entries_than_int32_counts_and_a_torch_without_the_product_have_no_rows(monkeypatch):
+    _, successors = to_sparse(P)
+    monkeypatch.setattr(kernels, "_multiplies", lambda: False)
+    assert rows_of(successors) is None
+    monkeypatch.undo()
+    monkeypatch.setattr(kernels, "MOST_ENTRIES", successors.numel() - 1)
+    assert rows_of(successors) is None
+
+
+def test_an_mdp_with_rows_can_be_copied():
+    mdp = garnet(6, 2, 3)
+    value = mdp.expect(torch.arange(6.0, dtype=torch.float64))
+    again = pickle.loads(pickle.dumps(copy.deepcopy(mdp)))
+    assert torch.equal(again.expect(torch.arange(6.0, dtype=torch.float64)), value)

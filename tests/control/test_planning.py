@@ -58,6 +58,25 @@ def test_the_error_is_no_larger_than_said(method, aggregator, discount):
             assert solution.error <= 1.01 * tol * max(1, solution.v.abs().max().item())
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("aggregator", [Max(), LogSumExp(0.5)], ids=["max", "soft"])
+def test_action_values_are_those_of_the_values_within_the_error(method, aggregator):
+    mdp = garnet(40, 4, 3, 0.9).with_(terminal=[0, 7])
+    solution = method(mdp, aggregator, tol=1e-3)
+    assert (solution.q - mdp.q(solution.v)).abs().max().item() <= solution.error + 1e-12
+    assert solution.q[[0, 7]].abs().max() == 0 and solution.v[[0, 7]].abs().max() == 0
+    if method is not policy_iteration:
+        torch.testing.assert_close(
+            aggregator(solution.q).masked_fill(mdp.terminal, 0.0), solution.v, atol=1e-12, rtol=0
+        )
+
+
+def test_sweeps_of_the_policy_end_when_they_have_done_their_part():
+    mdp = garnet(200, 10, 200, 0.95).to_dense()  # each sweep divides what is wrong by 30
+    few, many = (modified_policy_iteration(mdp, sweeps=n, tol=1e-9) for n in (3, 1000))
+    assert few.iterations == many.iterations and torch.equal(few.v, many.v)
+
+
 def test_a_span_stop_gives_values_and_not_only_the_policy():
     mdp = garnet(200, 10, 200, 0.95).to_dense()  # mixes at once: a stop on the span alone would be wrong by far
     solution = value_iteration(mdp)

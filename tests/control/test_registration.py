@@ -45,3 +45,19 @@ def test_planning_loads_no_scipy_and_no_transformers():
 def test_every_public_name_is_there():
     for name in toykit.control.__all__:
         assert getattr(toykit.control, name) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "best"),
+    [
+        ("DecoyCorridor", {"length": 4, "decoy": 0.5, "n_actions": 2}, 1.0),
+        ("GridWorld", {"design": "shaped", "slip": 0.0}, 2.4),
+        ("LinearQ", {"u": 2}, 10.0),
+        ("StitchingMaze", {"horizon": 3}, 1.503214724408055),  # exp(-2) + exp(-1) + 1
+    ],
+)
+def test_worlds_are_environments_with_their_tables_behind_them(name, options, best):
+    import gymnasium
+
+    mdp = gymnasium.make(f"toykit/{name}-v0", **options).unwrapped.mdp
+    assert (mdp.start @ toykit.control.backward_induction(mdp).v[0]).item() == pytest.approx(best, abs=1e-12)

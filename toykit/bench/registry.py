@@ -9,6 +9,7 @@ from typing import Any
 
 from toykit._checks import one_of
 from toykit.bench.base import FULL, Benchmark
+from toykit.bench.control import CONTROL
 from toykit.bench.exact import EXACT
 from toykit.bench.explorers import EXPLORERS
 from toykit.bench.pretraining import PRETRAINING
@@ -19,7 +20,7 @@ from toykit.training.checkpoint import write_whole
 from toykit.training.store import data_folder
 
 BENCHMARKS: dict[str, Benchmark] = {
-    b.name: b for group in (STEP, SAMPLING, EXACT, EXPLORERS, PRETRAINING) for b in group
+    b.name: b for group in (STEP, SAMPLING, EXACT, EXPLORERS, PRETRAINING, CONTROL) for b in group
 }
 
 

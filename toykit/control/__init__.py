@@ -10,7 +10,6 @@ from toykit.control.distractors import Distractors
 from toykit.control.effective_horizon import Lookahead, lookahead
 from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
-from toykit.control.examples import dice_tree, garnet, river_swim
 from toykit.control.experience import Transitions, collect
 from toykit.control.gym import MDPEnv, from_gymnasium, to_gymnasium
 from toykit.control.horizon import HorizonSolution, backward_induction
@@ -49,6 +48,7 @@ from toykit.control.stacked import Stacked
 from toykit.control.termination import proper_policy
 from toykit.control.value_gradients import StaleGradients, ValueGradients, gradient_at
 from toykit.control.world_models import fit_model, r_squared, value_error
+from toykit.control.worlds.examples import dice_tree, garnet, river_swim
 
 __all__ = [
     "LQR",

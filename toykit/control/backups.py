@@ -52,7 +52,7 @@ class Max:
         return q.amax(-1)
 
     def policy(self, q: Tensor) -> Tensor:
-        return F.one_hot(q.argmax(-1), q.shape[-1]).to(q.dtype)
+        return torch.zeros_like(q).scatter_(-1, q.argmax(-1, keepdim=True), 1.0)
 
 
 MAX = Max()

@@ -18,6 +18,13 @@ def entry(at: Sequence[int]) -> str:
     return ", ".join(f"{name} {i}" for name, i in zip(("state", "action"), at, strict=False))
 
 
+def probability(name: str, value: float) -> float:
+    """Returns `value`; raises ValueError unless it is from 0 to 1."""
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be from 0 to 1, got {value}")
+    return value
+
+
 def real(name: str, values: ArrayLike | Tensor) -> Tensor:
     """`values` as float64; raises ValueError where they are not numbers."""
     try:

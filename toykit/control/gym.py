@@ -8,11 +8,11 @@ import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
-from toykit.control.examples import river_swim
 from toykit.control.mdp import TabularMDP
-
-Table = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
-"""Transitions (probability, next state, reward, terminated) by state and action, as gymnasium's toy_text has them."""
+from toykit.control.worlds.corridors import decoy_corridor, linear_q
+from toykit.control.worlds.examples import river_swim
+from toykit.control.worlds.grids import GridDesign, grid_world, stitching_maze
+from toykit.control.worlds.outcomes import Outcomes, Table
 
 
 def from_gymnasium(
@@ -33,13 +33,8 @@ def from_gymnasium(
     Raises ValueError for an environment without a table (`P` and `initial_state_distrib`), and for Taxi's fickle
     passenger, whom the table does not describe.
     """
-    world = gymnasium.make(env, **options).unwrapped if isinstance(env, str) else env.unwrapped
-    table, start = getattr(world, "P", None), getattr(world, "initial_state_distrib", None)
-    if table is None or start is None:
-        raise ValueError(f"env must have a transition table P and initial_state_distrib, {world} has not")
-    if getattr(world, "fickle_passenger", False):
-        raise ValueError("env must follow its transition table, a Taxi with fickle_passenger=True does not")
-    P, R, successors, ends = _arrays(table, int(world.action_space.n))
+    found = Outcomes.of_env(gymnasium.make(env, **options) if isinstance(env, str) else env)
+    P, R, successors, ends, start = found.P, found.rewards, found.successors, found.ends, found.start
     n_states = len(P)
     allowed: NDArray[Any] = np.any(P > 0, axis=-1)
     final = np.isin(np.arange(n_states), successors[ends])
@@ -50,19 +45,6 @@ def from_gymnasium(
         start, final = np.append(start, 0.0), np.isin(np.arange(n_states + 1), n_states)
     mdp = TabularMDP(P, R, discount, horizon, start, successors, final, allowed)
     return mdp if sparse else mdp.to_dense()
-
-
-def _arrays(table: Table, n_actions: int) -> tuple[NDArray[Any], ...]:
-    """Probabilities, rewards, next states and ends [S, A, K] of a table; places without a transition are 0."""
-    n_states = len(table)
-    width = max(len(row) for actions in table.values() for row in actions.values())
-    P, R = np.zeros((2, n_states, n_actions, width))
-    successors, ends = np.zeros_like(P, dtype=np.int64), np.zeros_like(P, dtype=bool)
-    for s, actions in table.items():
-        for a, row in actions.items():
-            for k, outcome in enumerate(row):
-                P[s, a, k], successors[s, a, k], R[s, a, k], ends[s, a, k] = outcome
-    return P, R, successors, ends & (P > 0)
 
 
 class MDPEnv(gymnasium.Env[int, int]):
@@ -154,6 +136,26 @@ def mdp_env(mdp: TabularMDP | None = None, render_mode: str | None = None) -> MD
 def river_swim_env(n_states: int = 6, horizon: int = 100, render_mode: str | None = None) -> MDPEnv:
     """The environment of `toykit.control.river_swim`, with episodes of `horizon` steps."""
     return MDPEnv(river_swim(n_states, horizon=horizon), render_mode)
+
+
+def decoy_corridor_env(length: int = 5, decoy: float = 0.05, render_mode: str | None = None, **options: Any) -> MDPEnv:
+    """The environment of `toykit.control.worlds.decoy_corridor`, with its other arguments as `options`."""
+    return MDPEnv(decoy_corridor(length, decoy, **options), render_mode)
+
+
+def grid_world_env(design: GridDesign | str = "sparse", slip: float = 0.25, render_mode: str | None = None) -> MDPEnv:
+    """The environment of `toykit.control.worlds.grid_world`."""
+    return MDPEnv(grid_world(design, slip), render_mode)
+
+
+def linear_q_env(u: int = 4, render_mode: str | None = None) -> MDPEnv:
+    """The environment of `toykit.control.worlds.linear_q`."""
+    return MDPEnv(linear_q(u), render_mode)
+
+
+def stitching_maze_env(horizon: int = 10, render_mode: str | None = None) -> MDPEnv:
+    """The environment of `toykit.control.worlds.stitching_maze`."""
+    return MDPEnv(stitching_maze(horizon), render_mode)
 
 
 def _draw(cumulative: NDArray[Any], draws: np.random.Generator) -> int:

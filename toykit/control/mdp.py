@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -85,9 +86,7 @@ class TabularMDP:
             listed = torch.where(read[..., None], listed, own[..., None])
             home = torch.zeros_like(P)
             home[..., 0] = 1.0
-            listed = kernels.columns_first(listed)
-        P = torch.where(read[..., None], P, home)
-        self._set(P=P if listed is None else kernels.columns_first(P), successors=listed)
+        self._set(P=torch.where(read[..., None], P, home), successors=listed)
         self._set(start=_start(start, ends))
 
     def _set(self, **fields: Any) -> None:
@@ -107,6 +106,15 @@ class TabularMDP:
         """Whether P is [S, A, K] over `successors`."""
         return self.successors is not None
 
+    @cached_property
+    def _rows(self) -> kernels.Rows | None:
+        return None if self.successors is None else kernels.rows_of(self.successors)
+
+    @property
+    def listed(self) -> Tensor | None:
+        """The successors [S, A, K], where that is enough in int32, which is read faster; None for a dense MDP."""
+        return self.successors if self.successors is None or self._rows is None else self._rows[1].view(self.P.shape)
+
     def __repr__(self) -> str:
         layout = f"sparse, {self.P.shape[2]} successors" if self.sparse else "dense"
         limits = f"discount={self.discount}, horizon={self.horizon}"
@@ -118,11 +126,11 @@ class TabularMDP:
 
     def expect(self, v: Tensor) -> Tensor:
         """E[v(s')] [..., S, A] for values `v` [..., S]."""
-        return kernels.expect(self.P, self.successors, v)
+        return kernels.expect(self.P, self.successors, v, self._rows)
 
     def q(self, v: Tensor) -> Tensor:
         """R + discount E[v(s')] [..., S, A] for values `v` [..., S]; -inf where an action is not allowed."""
-        return (self.R + self.discount * self.expect(v)).masked_fill(~self.allowed, -torch.inf)
+        return torch.add(self.R, self.expect(v), alpha=self.discount).masked_fill_(~self.allowed, -torch.inf)
 
     def push(self, mass: Tensor) -> Tensor:
         """Where `mass` [S, A] on states and actions goes in one step, [S]: the transpose of `expect`."""

@@ -16,18 +16,20 @@ from toykit._checks import at_least
 from toykit.control.backups import MAX, Aggregator, Max, Mean, backup
 from toykit.control.evaluation import TOLERANCE, bounds, chain_value, check_tolerance, most_sweeps, unreachable
 from toykit.control.mdp import TabularMDP
-from toykit.control.policies import Chain, as_policy, under
+from toykit.control.policies import Chain, as_policy, under, under_actions
 from toykit.control.termination import check_all_proper, longest_time, never_ends, proper_policy
 
 MOST_POLICIES = 1000
+ENOUGH = 0.01  # of the gap that a sweep over all actions leaves: a policy that is not the last needs no better value
 
 
 @dataclass(frozen=True, eq=False)
 class Solution:
     """The fixed point of a backup.
 
-    v [S]; q [S, A] = R + discount E[v], -inf where an action is not allowed; policy [S, A], the aggregator's at q;
-    error, a bound on the largest error of v (nan where none is known); iterations that were made
+    v [S], the aggregator's at q but for rounding; q [S, A], R + discount E[v] within `error`, -inf where an action is
+    not allowed; policy [S, A], the aggregator's at q; error, a bound on the largest error of v (nan where none is
+    known); iterations that were made
     """
 
     v: Tensor
@@ -52,27 +54,29 @@ def value_iteration(mdp: TabularMDP, aggregator: Aggregator = MAX, tol: float = 
 def modified_policy_iteration(
     mdp: TabularMDP, aggregator: Aggregator = MAX, sweeps: int = 30, tol: float = TOLERANCE
 ) -> Solution:
-    """Value iteration with `sweeps` cheap sweeps of the current policy after each one over all actions.
+    """Value iteration with up to `sweeps` cheap sweeps of the current policy after each one over all actions.
 
-    Arguments, result and errors as for `value_iteration`. Source: Puterman and Shin (1978).
+    They end before where they have closed the gap between the bounds to a hundredth. Arguments, result and errors
+    as for `value_iteration`. Source: Puterman and Shin (1978).
     """
     at_least("sweeps", sweeps, 0)
     steps = _steps(mdp)
     check_tolerance(tol, steps)
     v, iterations, most = torch.zeros(mdp.n_states, dtype=torch.float64), 0, math.inf
+    q = mdp.R.masked_fill(~mdp.allowed, -torch.inf)  # of no value to come
     while iterations < most:
-        q = mdp.q(v)
         old, v, iterations = v, backup(mdp, aggregator, q), iterations + 1
         low, high = bounds(v - old, mdp.discount, steps)
         if (high - low) / 2 <= tol * max(1.0, v.abs().max().item()):
-            v = (v + (low + high) / 2).masked_fill(mdp.terminal, 0.0)
-            q = mdp.q(v)
+            v, q = (
+                (x + (low + high) / 2).masked_fill(over, 0.0)
+                for x, over in ((v, mdp.terminal), (q, mdp.terminal[:, None]))
+            )
             return Solution(v, q, aggregator.policy(q), (high - low) / 2, iterations)
         most = min(most, iterations + 10 * most_sweeps(high - low, tol, steps))
         if sweeps:
-            chain = _tangent(mdp, aggregator.policy(q), q, v)
-            for _ in range(sweeps):
-                v = chain.backup(v)
+            v = _nearer(_tangent(mdp, aggregator, q, v), v, sweeps, ENOUGH * (high - low), steps)
+        q = mdp.q(v)
     raise unreachable(tol, (high - low) / 2)
 
 
@@ -125,10 +129,23 @@ def _steps(mdp: TabularMDP) -> float:
     return longest_time(lambda alive: mdp.expect(alive).masked_fill(~mdp.allowed, 0.0).amax(-1), mdp.terminal)
 
 
-def _tangent(mdp: TabularMDP, policy: Tensor, q: Tensor, v: Tensor) -> Chain:
-    """The chain whose backup agrees with the aggregator's at `q` and has its slope, `policy`, there."""
+def _tangent(mdp: TabularMDP, aggregator: Aggregator, q: Tensor, v: Tensor) -> Chain:
+    """The chain whose backup agrees with the aggregator's, `v`, at `q` and has its slope there."""
+    if isinstance(aggregator, Max):
+        return under_actions(mdp, q.argmax(-1))
+    policy = aggregator.policy(q)
     chain = under(mdp, policy)
     return replace(chain, R=chain.R + (v - Mean(policy)(q)))
+
+
+def _nearer(chain: Chain, v: Tensor, sweeps: int, gap: float, steps: float) -> Tensor:
+    """`v` after at most so many sweeps of `chain`, fewer where its bounds on the chain's value are within `gap`."""
+    for _ in range(sweeps):
+        old, v = v, chain.backup(v)
+        low, high = bounds(v - old, chain.discount, steps)
+        if high - low <= gap:
+            break
+    return v
 
 
 def _check_no_loop(chain: Chain) -> None:

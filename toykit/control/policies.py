@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -59,7 +60,7 @@ def _place(at: Sequence[int]) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """The Markov reward process that a policy makes of an MDP: P [S, S] (or [S, K] over `successors`), R [S]."""
+    """The Markov reward process that a policy makes of an MDP: P [S, S], or [S, K] over `successors`, and R [S]."""
 
     P: Tensor
     R: Tensor
@@ -67,9 +68,13 @@ class Chain:
     terminal: Tensor
     successors: Tensor | None
 
+    @cached_property
+    def _rows(self) -> kernels.Rows | None:
+        return None if self.successors is None else kernels.rows_of(self.successors)
+
     def expect(self, v: Tensor) -> Tensor:
         """E[v(s')] [S] for values `v` [S]."""
-        return kernels.expect(self.P, self.successors, v)
+        return kernels.expect(self.P, self.successors, v, self._rows)
 
     def push(self, mass: Tensor) -> Tensor:
         """Where `mass` [S] goes in one step, [S]."""
@@ -77,31 +82,31 @@ class Chain:
 
     def backup(self, v: Tensor) -> Tensor:
         """R + discount E[v(s')] [S], 0 in terminal states."""
-        return (self.R + self.discount * self.expect(v)).masked_fill(self.terminal, 0.0)
+        return torch.add(self.R, self.expect(v), alpha=self.discount).masked_fill_(self.terminal, 0.0)
 
     def matrix(self) -> Tensor:
         """P as a dense [S, S]."""
-        return self.P if self.successors is None else kernels.to_dense(self.P, self.successors, len(self.R))
+        return self.P if self.successors is None else kernels.to_dense(self.P, self.successors.long(), len(self.R))
 
 
 def under(mdp: TabularMDP, policy: Tensor) -> Chain:
     """The chain of an MDP under `policy` [S, A] (probabilities, as `as_policy` returns them)."""
-    width = int((policy > 0).sum(-1).max())  # actions that are taken: those of probability 0 cost nothing
-    taken = policy.topk(width, dim=-1)
-    own = torch.arange(mdp.n_states)[:, None]
-    R = (taken.values * mdp.R[own, taken.indices]).sum(-1)
+    taken = policy.detach() > 0  # actions of probability 0 cost nothing
+    if int(taken.count_nonzero()) == mdp.n_states:
+        return under_actions(mdp, taken.double().argmax(-1))
     if mdp.successors is None:
-        if width == 1:
-            P = mdp.P[own[:, 0], taken.indices[:, 0]]
-        else:
-            P = torch.einsum("sa,sat->st", policy, mdp.P)
-        return Chain(P, R, mdp.discount, mdp.terminal, None)
-    rows = own * mdp.n_actions + taken.indices  # [S, width] places in [S A]
-    parts = [(_rows(mdp.P, rows[:, i]) * taken.values[:, i], _rows(mdp.successors, rows[:, i])) for i in range(width)]
-    P, successors = (torch.cat(tables).movedim(0, -1) for tables in zip(*parts, strict=True))
-    return Chain(P, R, mdp.discount, mdp.terminal, successors)
+        P = torch.einsum("sa,sat->st", policy, mdp.P)
+        return Chain(P, (policy * mdp.R).sum(-1), mdp.discount, mdp.terminal, None)
+    width = int(taken.sum(-1).max())
+    most = policy.topk(width, dim=-1)
+    own = torch.arange(mdp.n_states)[:, None]
+    P = (mdp.P[own, most.indices] * most.values[..., None]).flatten(1)
+    return Chain(P, (policy * mdp.R).sum(-1), mdp.discount, mdp.terminal, mdp.successors[own, most.indices].flatten(1))
 
 
-def _rows(table: Tensor, rows: Tensor) -> Tensor:
-    """[K, S]: the `rows` [S] of a table [S, A, K]."""
-    return table.movedim(-1, 0).flatten(1).index_select(1, rows)
+def under_actions(mdp: TabularMDP, actions: Tensor) -> Chain:
+    """The chain of an MDP under a policy that takes one action in each state, int64 [S]."""
+    rows = torch.arange(mdp.n_states) * mdp.n_actions + actions
+    R, P = mdp.R.flatten()[rows], mdp.P.flatten(0, 1).index_select(0, rows)
+    listed = None if mdp.listed is None else mdp.listed.flatten(0, 1).index_select(0, rows)
+    return Chain(P, R, mdp.discount, mdp.terminal, listed)
