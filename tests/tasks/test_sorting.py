@@ -35,3 +35,15 @@ def test_no_prompt_is_in_both_splits_and_the_corpus_is_right():
 def test_more_prompts_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"n_train \+ n_test must be at most 10, got 9 \+ 2"):
         Sorting(places=1, n_train=9, n_test=2)
+
+
+def test_in_decreasing_order_and_in_both():
+    task = Sorting(places=3, decreasing=True)
+    ids = torch.tensor([302, 111])
+    assert task.right(ids).tolist() == [[3, 2, 0], [1, 1, 1]]
+    assert task.prompts().tokens.equal(Sorting(places=3).prompts().tokens)
+    both = Sorting(places=3, both=True)
+    prompts, completions, _ = both.corpus(400, torch.Generator().manual_seed(0))
+    up = completions == both.right(prompts.ids)
+    down = completions == task.right(prompts.ids)
+    assert bool((up.all(-1) | down.all(-1)).all()) and 0.4 < up.all(-1).double().mean() < 0.6

@@ -31,6 +31,7 @@ from toykit.control.occupancy import flow_residual, occupancy, policy_of, visits
 from toykit.control.offline import TabularData
 from toykit.control.offline.lcb import empirical_best, lcb, most_played
 from toykit.control.offline.pessimism import Pessimistic, concentrability, vi_lcb
+from toykit.control.online import UCRL2, ChangePoints, QLearning, Watch, detect, regret_curves
 from toykit.control.planning import Solution, modified_policy_iteration, policy_iteration, value_iteration
 from toykit.control.policies import as_policy, uniform_policy
 from toykit.control.random_policy import (
@@ -53,8 +54,10 @@ from toykit.control.worlds.examples import dice_tree, garnet, river_swim
 __all__ = [
     "LQR",
     "MLP",
+    "UCRL2",
     "Aggregator",
     "Average",
+    "ChangePoints",
     "Chi2Maximum",
     "Counts",
     "Distractors",
@@ -70,6 +73,7 @@ __all__ = [
     "ModelLosses",
     "Pessimistic",
     "Prediction",
+    "QLearning",
     "Quadratic",
     "Quantile",
     "Solution",
@@ -81,6 +85,7 @@ __all__ = [
     "TreeEnv",
     "ValueGradients",
     "ValueNetwork",
+    "Watch",
     "action_values",
     "advantages",
     "as_policy",
@@ -90,6 +95,7 @@ __all__ = [
     "clip_norms",
     "collect",
     "concentrability",
+    "detect",
     "diameter",
     "dice_tree",
     "empirical_best",
@@ -118,6 +124,7 @@ __all__ = [
     "q_values",
     "r_squared",
     "register",
+    "regret_curves",
     "river_swim",
     "simulate",
     "soft_td",

@@ -8,11 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from toykit.lessons.base import Evidence, Results, below, difference, effect
-from toykit.training import Curriculum, Trainer
+from toykit.training import Curriculum, Restarting, Trainer
 from toykit.training.checkpoint import write_whole
 
 Figures = dict[str, float]
-Make = Callable[[int], Trainer | Curriculum]  # a fresh trainer of a seed, or one that is led through phases
+Led = Trainer | Curriculum | Restarting
+Make = Callable[[int], Led]  # a fresh trainer of a seed, or one that is led through phases
 Measure = Callable[[Trainer, int], Figures]  # of the trainer as it stands, and its seed: the same for the same policy
 
 
@@ -91,7 +92,7 @@ def _change(results: Results, method: str, figure: str) -> list[float]:
 
 
 def follow(
-    trainer: Trainer | Curriculum,
+    trainer: Led,
     seed: int,
     stops: Sequence[int],
     measure: Measure,
@@ -110,7 +111,7 @@ def follow(
         trainer.run(stop, folder, progress=False)
         advanced(trainer.done - before)
         if str(stop) not in found:  # measured right after the checkpoint of this very step
-            found[str(stop)] = measure(trainer.trainer if isinstance(trainer, Curriculum) else trainer, seed)
+            found[str(stop)] = measure(trainer if isinstance(trainer, Trainer) else trainer.trainer, seed)
             if path is not None:
                 on_first(lambda: write_whole(path, json.dumps(found).encode()))
     return [found[str(stop)] for stop in stops]

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from toykit._checks import one_of
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Measure, compare
+from toykit.lessons.compare import Led, Measure, compare
 from toykit.lessons.llm import facts, pretrained
 from toykit.objectives import Method, method
 from toykit.policies.qwen3 import PRESETS
 from toykit.rollouts import Given, Sampled
 from toykit.tasks import Task
-from toykit.training import Curriculum, PretrainConfig, TrainConfig, Trainer, load_policy
+from toykit.training import PretrainConfig, TrainConfig, Trainer, load_policy
 
 SEEDS = (0, 1, 2, 3, 4)
 QWEN3_60M = PRESETS["qwen3-60m"].sizes
@@ -47,7 +47,7 @@ class Setup:
     pretrain: PretrainConfig | None = None
 
 
-Make = Callable[[nn.Module, Setup, int], Trainer | Curriculum]  # of the base policy, the setup and a seed
+Make = Callable[[nn.Module, Setup, int], Led]  # of the base policy, the setup and a seed
 Arm = Method | Make
 
 
@@ -133,5 +133,5 @@ def taught(base: nn.Module, setup: Setup, seed: int, answers: Tensor) -> Trainer
     return start(base, half, seed, method("reinforce"), strategy=strategy)
 
 
-def _trainer(arm: Arm, base: nn.Module, setup: Setup, seed: int) -> Trainer | Curriculum:
+def _trainer(arm: Arm, base: nn.Module, setup: Setup, seed: int) -> Led:
     return start(base, setup, seed, arm) if isinstance(arm, Method) else arm(base, setup, seed)

@@ -1,4 +1,4 @@
-"""Sorting: write given digits in increasing order."""
+"""Sorting: write given digits in increasing order, or in decreasing order."""
 
 from __future__ import annotations
 
@@ -21,6 +21,9 @@ class Sorting:
 
     A prompt's id is the number that its digits write. n_train and n_test prompts are drawn once, and none is in both
     splits; the corpus is drawn from all of the 10^places. Raises ValueError for more prompts than there are.
+
+    decreasing  the right completion is in decreasing order; the prompts are the same
+    both        half of the corpus, drawn by chance, is in the other order
     """
 
     places: int = 5
@@ -28,6 +31,8 @@ class Sorting:
     n_test: int = 256
     seed: int = 0
     name: str = "sorting"
+    decreasing: bool = False
+    both: bool = False
 
     vocab: ClassVar[Vocab] = Vocab((*"0123456789", ">"), pad=ASK)
     tree: ClassVar[None] = None
@@ -59,7 +64,7 @@ class Sorting:
 
     def right(self, ids: Tensor) -> Tensor:
         """int64 [B, T]: the right completion of each prompt."""
-        return self._digits(ids).sort(-1).values
+        return self._digits(ids).sort(-1, descending=self.decreasing).values
 
     def solutions(self, ids: Tensor) -> list[list[list[int]]]:
         """The right completions of each prompt: one."""
@@ -70,6 +75,9 @@ class Sorting:
         at_least("n", n, 1)
         ids = torch.randint(DIGITS**self.places, (n,), generator=generator)
         completions = self.right(ids)
+        if self.both:
+            other = torch.rand(n, generator=generator) < 0.5
+            completions = torch.where(other[:, None], completions.flip(-1), completions)
         return self._asked(ids), completions, torch.ones_like(completions, dtype=torch.bool)
 
     def _digits(self, ids: Tensor) -> Tensor:

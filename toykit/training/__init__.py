@@ -7,10 +7,12 @@ from toykit.training.evaluate import evaluate
 from toykit.training.offline import OfflineConfig, OfflineTrainer, fresh
 from toykit.training.pretrain import PretrainConfig, Pretrainer
 from toykit.training.processes import Processes, joined
+from toykit.training.restarts import AtSteps, Restarting
 from toykit.training.store import load_policy, save_policy
 from toykit.training.trainer import Trainer
 
 __all__ = [
+    "AtSteps",
     "Curriculum",
     "OfflineConfig",
     "OfflineTrainer",
@@ -20,6 +22,7 @@ __all__ = [
     "Pretrainer",
     "Processes",
     "Reference",
+    "Restarting",
     "TrainConfig",
     "Trainer",
     "evaluate",
