@@ -130,7 +130,7 @@ REWARD = register(
         cases=(Case(_judged(0), "twelve completions"), Case(_judged(1), "twelve others")),
         mistakes=(
             Mistake(
-                "Added, agreement pays for wrong verdicts too: from a hard start it is all that is learned.",
+                "Added, a wrong verdict that agrees with a wrong thought is paid like a right one that does not.",
                 lambda r, c, f: r + 0.5 * c + 0.5 * f,
             ),
             Mistake("The format is paid whatever the result.", lambda r, c, f: r * (1 + 0.5 * c + 0.5 * f)),

@@ -61,7 +61,7 @@ def batch_figure(n: int = 256, share: float = 0.99, band: str = PAPER) -> Figure
     for name, about in BANDS.items():
         how = LOOKS["StableReinforce" if about == "zero" else "+ filter"]
         right.plot(RATES / 256, _curve(about), color=how.color, linestyle=how.linestyle, label=name)
-    right.plot([k / n], [_factor(n, k, band)], "o", color="#222222", mfc="white", markersize=8)
+    right.plot([k / n], [_factor(n, k, band)], "o", color="#222222", mfc="white", markersize=8, clip_on=False)
     right.set(title="left of the expected gradient", xlabel="share of right verdicts", xlim=(0, 1), ylim=(-0.03, 1.38))
     right.legend(loc="upper center", fontsize=8)
     return made

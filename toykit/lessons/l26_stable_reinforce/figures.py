@@ -55,13 +55,13 @@ def _draw_losses(ax: Axes, curves: Results) -> None:
 
 
 def _draw_rewards(ax: Axes, gate: Results) -> None:
-    """Accuracy against consistency on the way from both starts, which are open circles."""
+    """Accuracy against consistency on the way from both starts, open circles: one path stays in its own."""
     for start in ("hard", "easy"):
         for name, look in REWARDS.items():
             path = gate[start][name]
             _line(ax, path["consistency"], path["accuracy"], name if start == "hard" else "", LOOKS[look])
         at = (gate[start]["additive"]["consistency"][0], gate[start]["additive"]["accuracy"][0])
-        ax.plot(*at, "o", color="#222222", markersize=8, mfc="white")
+        ax.plot(*at, "o", color="#222222", markersize=13, mfc="white", zorder=1)
         ax.annotate(f"{start} start", at, (9, -12), textcoords="offset points", fontsize=9)
     ax.set(title="paths of three rewards", xlabel="consistency", ylabel="accuracy", xlim=(0, 1.04), ylim=(0.2, 1.04))
     ax.legend(loc="lower left")

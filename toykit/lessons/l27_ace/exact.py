@@ -80,7 +80,7 @@ def decomposition(seed: int, laws: int = 50, answers: int = 10, alpha: float = 1
     draw = torch.Generator().manual_seed(seed)
     logits, ref = torch.randn(2, laws, answers, generator=draw, dtype=torch.float64)
     size, log_ref = torch.rand(laws, answers, generator=draw, dtype=torch.float64), ref.log_softmax(-1)
-    wrong = (torch.rand(laws, answers, generator=draw) < 0.7).double()
+    wrong = (torch.rand(laws, answers, generator=draw, dtype=torch.float32) < 0.7).double()
     tree, log_pi = Tree(answers, 1), logits.log_softmax(-1)
     c = log_pi - log_ref
 

@@ -69,8 +69,8 @@ def prorl_figure(beta: float = 1.0, reset: str = "40", group: int = 16, skills: 
     for p, how, label in zip(_composite(skills), (CYCLE[1], CYCLE[0]), ("base", "trained"), strict=True):
         curve = exact_pass_at_k(torch.tensor(p), KS)
         third.plot(KS, curve, color=how.color, linestyle=how.linestyle, marker=how.marker, label=label)
-    third.set(title=f"pass@k of six, {skills} trained", xlabel="k", xscale="log", ylim=(-0.03, 1.05))
-    third.legend(loc="center right", fontsize=8)
+    third.set(title=f"pass@k of six, {skills} trained", xlabel="k", xscale="log", ylim=(-0.03, 1.28))
+    third.legend(loc="upper left", fontsize=8, ncols=2)
     return made
 
 

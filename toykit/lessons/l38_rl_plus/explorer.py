@@ -82,7 +82,7 @@ def push_figure(u: str = "1", gamma: float = 0.5, steps: int = 0) -> Figure:
         label="by own rows",
     )
     right.set_xticks(places, [f"token {i + 1}\np = {p:.2g}" for i, p in enumerate(now.tolist())])
-    right.set(title=f"after {steps} steps", ylabel="expected push", ylim=(0, 0.12 if float(own) < 0.01 else 1.05))
+    right.set(title=f"after {steps} steps", ylabel="expected push", ylim=(0, 0.19 if float(own) < 0.01 else 1.05))
     right.grid(False, axis="x")
     right.legend(loc="upper right", fontsize=8)
     return made

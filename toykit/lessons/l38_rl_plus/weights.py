@@ -39,8 +39,10 @@ def many_laws(problems: int = 2000, tokens: int = 6, seed: int = 0) -> Results:
     4 max(pi/pi_old)^2 is used, and E[w^2] of plain IS where omega all but leaves one token out."""
     draw = torch.Generator().manual_seed(seed)
     spread = torch.tensor([1.0, 2.0, 20.0], dtype=torch.float64)[:, None, None]
-    pi, old, omega = (spread * torch.randn(3, problems, tokens, generator=draw).double()).log_softmax(-1)
-    f, w = torch.randn(problems, tokens, generator=draw).double(), MIS(None)(pi, old, omega)
+    pi, old, omega = (
+        spread * torch.randn(3, problems, tokens, generator=draw, dtype=torch.float32).double()
+    ).log_softmax(-1)
+    f, w = torch.randn(problems, tokens, generator=draw, dtype=torch.float32).double(), MIS(None)(pi, old, omega)
     both = ((omega.exp() + old.exp()) / 2 * w * f).sum(-1)
     bound = 4 * (pi - old).exp().amax(-1) ** 2
     least = torch.tensor([1e-2, 1e-4, 1e-6, 1e-8], dtype=torch.float64)[:, None]

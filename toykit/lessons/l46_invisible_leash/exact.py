@@ -92,9 +92,9 @@ def random_supports(seed: int, problems: int = 200, answers: int = 8, steps: int
     """C1 and C.2 on random problems with masked answers: what is gained, and the rise of pass@k as k grows."""
     draw = torch.Generator().manual_seed(seed)
     logits = 2 * torch.randn(problems, answers, generator=draw, dtype=torch.float64)
-    logits[torch.rand(logits.shape, generator=draw) < 0.5] = -torch.inf
+    logits[torch.rand(logits.shape, generator=draw, dtype=torch.float32) < 0.5] = -torch.inf
     logits[:, 0] = 0.0  # wrong in every problem, so that each has something to say
-    rewards = (torch.rand(logits.shape, generator=draw) < 0.4).double()
+    rewards = (torch.rand(logits.shape, generator=draw, dtype=torch.float32) < 0.4).double()
     rewards[:, 0] = 0.0
     right, gained, rise = rewards > 0.5, 0.0, 0.0
     before = in_support(logits, correct=right)
@@ -114,7 +114,7 @@ def tilt(seed: int, problems: int = 50, answers: int = 6) -> Results:
     """
     draw = torch.Generator().manual_seed(seed)
     log_q = (1.5 * torch.randn(problems, answers, generator=draw, dtype=torch.float64)).log_softmax(-1)
-    rewards = (torch.rand(problems, answers, generator=draw) < 0.4).double()
+    rewards = (torch.rand(problems, answers, generator=draw, dtype=torch.float32) < 0.4).double()
     rewards[:, :2] = law(1.0, 0.0)
     others = (3 * torch.randn(200, problems, answers, generator=draw, dtype=torch.float64)).log_softmax(-1)
     slope, least, ends = 0.0, torch.inf, 0.0
@@ -258,7 +258,7 @@ def random_entropies(seed: int, problems: int = 1_000, answers: int = 6) -> Resu
     """
     draw = torch.Generator().manual_seed(seed)
     log_q = (2 * torch.randn(problems, answers, generator=draw, dtype=torch.float64)).log_softmax(-1)
-    rewards = (torch.rand(problems, answers, generator=draw) < 0.4).double()
+    rewards = (torch.rand(problems, answers, generator=draw, dtype=torch.float32) < 0.4).double()
     rewards[:, :2] = law(1.0, 0.0)
     base, error, over, rise, gap = entropy(log_q), 0.0, torch.zeros(problems), -torch.inf, 0.0
     favourable = slope(log_q, log_q, rewards, 0.0) <= 0
