@@ -6,15 +6,16 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from toykit.lessons.base import Evidence, Results, below, difference, effect
-from toykit.training import Curriculum, Restarting, Trainer
+from toykit.training import Curriculum, OfflineTrainer, Restarting, Trainer
 from toykit.training.checkpoint import write_whole
 
 Figures = dict[str, float]
-Led = Trainer | Curriculum | Restarting
+Led = Trainer | OfflineTrainer | Curriculum | Restarting
 Make = Callable[[int], Led]  # a fresh trainer of a seed, or one that is led through phases
-Measure = Callable[[Trainer, int], Figures]  # of the trainer as it stands, and its seed: the same for the same policy
+Measure = Callable[[Any, int], Figures]  # of the trainer as it stands, and its seed: the same for the same policy
 
 
 def compare(
@@ -111,7 +112,9 @@ def follow(
         trainer.run(stop, folder, progress=False)
         advanced(trainer.done - before)
         if str(stop) not in found:  # measured right after the checkpoint of this very step
-            found[str(stop)] = measure(trainer if isinstance(trainer, Trainer) else trainer.trainer, seed)
+            found[str(stop)] = measure(
+                trainer.trainer if isinstance(trainer, Curriculum | Restarting) else trainer, seed
+            )
             if path is not None:
                 on_first(lambda: write_whole(path, json.dumps(found).encode()))
     return [found[str(stop)] for stop in stops]

@@ -10,6 +10,7 @@ from toykit.objectives.conjugates import CONJUGATES, Conjugate, conjugate
 from toykit.objectives.coverage import OnPolicyForwardKL, Tempering, covering
 from toykit.objectives.divergences import DIVERGENCES, Divergence, divergence
 from toykit.objectives.dpg import PseudoReward
+from toykit.objectives.dual_values import Asymmetric, ChiSquare, DualRL, Gumbel, TotalVariation
 from toykit.objectives.entries import PIPELINES, Entry, entry
 from toykit.objectives.entropy_shaping import EntropyShaping
 from toykit.objectives.expert import ExpertGate
@@ -58,11 +59,14 @@ __all__ = [
     "STCR",
     "UNA",
     "Advantage",
+    "Asymmetric",
     "Batch",
     "BradleyTerry",
+    "ChiSquare",
     "Clip",
     "Conjugate",
     "Divergence",
+    "DualRL",
     "EntropyBonus",
     "EntropyShaping",
     "Entry",
@@ -72,6 +76,7 @@ __all__ = [
     "Filtered",
     "ForwardKL",
     "GreedyBaseline",
+    "Gumbel",
     "Hinge",
     "LabelledGroups",
     "Likelihood",
@@ -104,6 +109,7 @@ __all__ = [
     "Tempering",
     "Tilted",
     "TokenReturns",
+    "TotalVariation",
     "Tracker",
     "Transform",
     "ValueLoss",

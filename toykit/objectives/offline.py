@@ -10,13 +10,16 @@ from torch import Tensor
 
 from toykit._checks import one_of
 from toykit.objectives.baselines import at_last_token
+from toykit.objectives.dual_values import DualRL
 from toykit.objectives.offline_values import CQL, ILQL
 from toykit.objectives.preference import CPO, DPO, IPO, ORPO, Hinge, Scored, SimPO
 from toykit.objectives.reward_models import BradleyTerry, ProcessReward, last
 from toykit.objectives.unpaired import KTO, SFT, UNA
 from toykit.rollouts.examples import Demonstrations, Examples, Labelled, Pairs, Steps
 
-OfflineLoss = DPO | Hinge | IPO | ORPO | SimPO | CPO | SFT | KTO | UNA | BradleyTerry | ProcessReward | CQL | ILQL
+OfflineLoss = (
+    DPO | Hinge | IPO | ORPO | SimPO | CPO | SFT | KTO | UNA | BradleyTerry | ProcessReward | CQL | ILQL | DualRL
+)
 BATCHES: dict[str, type] = {"pairs": Pairs, "labelled": Labelled, "demonstrations": Demonstrations, "steps": Steps}
 
 
@@ -62,10 +65,10 @@ def shared(loss: OfflineLoss, logp: Tensor, batch: Examples) -> Tensor | None:
 def row_losses(loss: OfflineLoss, read: Read, batch: Examples, whole: Tensor | None = None) -> Tensor:
     """The loss [N] of each row, whose sum with the batch's weights is the loss; `whole` is what `shared` gave."""
     given: Any = loss
-    if isinstance(loss, CQL | ILQL):
+    if isinstance(loss, CQL | ILQL | DualRL):
         assert isinstance(batch, Labelled) and read.q is not None
         tokens, mask = batch.completions[:, 0], batch.mask[:, 0]
-        values = (read.q[:, 0],) if read.v is None else (read.q[:, 0], read.v[:, 0])
+        values = [x[:, 0] for x in (read.logp, read.q, read.v) if x is not None]
         return given(*values, tokens, at_last_token(batch.labels, mask), mask)
     if isinstance(loss, ProcessReward):
         assert isinstance(batch, Steps) and read.scores is not None

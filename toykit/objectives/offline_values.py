@@ -57,13 +57,13 @@ class CQL:
 
     def __post_init__(self) -> None:
         at_least("alpha", self.alpha, 0)
-        _check_share("gamma", self.gamma)
+        check_share("gamma", self.gamma)
 
     def __call__(self, q: Tensor, tokens: Tensor, rewards: Tensor, mask: Tensor) -> Tensor:
         """The loss [...] of each completion: q [..., T, A], tokens, rewards and mask [..., T]."""
         target = bellman_target(rewards, q.amax(-1), mask, self.gamma)
         each = (taken(q, tokens) - target) ** 2 + self.alpha * conservative(q, tokens)
-        return _mean(each, mask)
+        return token_mean(each, mask)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class ILQL:
 
     def __post_init__(self) -> None:
         at_least("alpha", self.alpha, 0)
-        _check_share("gamma", self.gamma)
+        check_share("gamma", self.gamma)
         if not 0 < self.tau < 1:
             raise ValueError(f"tau must be in (0, 1), got {self.tau}")
 
@@ -93,13 +93,15 @@ class ILQL:
         own = taken(q, tokens)
         temporal = (own - bellman_target(rewards, v, mask, self.gamma)) ** 2
         each = temporal + expectile(own.detach() - v, self.tau) + self.alpha * conservative(q, tokens)
-        return _mean(each, mask)
+        return token_mean(each, mask)
 
 
-def _mean(each: Tensor, mask: Tensor) -> Tensor:
+def token_mean(each: Tensor, mask: Tensor) -> Tensor:
+    """The mean [...] over each completion's own tokens of values [..., T]; 0 for a completion without any."""
     return each.masked_fill(~mask, 0.0).sum(-1) / mask.sum(-1).clamp(min=1)
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
+    """Raises ValueError unless 0 <= value <= 1."""
     if not 0 <= value <= 1:
         raise ValueError(f"{name} must be in [0, 1], got {value}")

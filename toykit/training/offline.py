@@ -19,8 +19,9 @@ from toykit.objectives import KTO, Reference
 from toykit.objectives.offline import OfflineMethod, Read, check_batch, offline_method, row_losses, shared
 from toykit.policies import check_fits, device_of
 from toykit.policies.critic import make_critic
+from toykit.policies.heads import ValueHeads, split_heads
 from toykit.rewards import scores
-from toykit.rollouts import Rollouts, Strategy, outputs, token_logps
+from toykit.rollouts import Rollouts, Strategy, chosen, outputs, token_logps
 from toykit.rollouts.examples import Examples, Pairs, moved, take
 from toykit.tasks.base import Task
 from toykit.training import checkpoint, loop
@@ -68,9 +69,10 @@ class OfflineTrainer:
     """An iterator of steps on given completions; each gives its figures as a dict.
 
     `policy` is what is trained, in place and in evaluation mode: a policy, for the losses of a reward model a model of
-    `toykit.rewards.reward_model`, for those of values a policy whose logits are Q (V is a critic beside it). `method`
-    is a name of `OFFLINE` or an OfflineMethod. `data` is a batch of the kind that the loss takes, or a `Source` that
-    makes a new one for every step with the policy as it is (see `fresh`), which makes the method an on-policy one.
+    `toykit.rewards.reward_model`, for those of values a policy whose logits are Q (V is a critic beside it), for those
+    of a policy and its values a `ValueHeads`. `method` is a name of `OFFLINE` or an OfflineMethod. `data` is a batch of
+    the kind that the loss takes, or a `Source` that makes a new one for every step with the policy as it is (see
+    `fresh`), which makes the method an on-policy one. `largest_norm` is that of the gradients of all steps so far.
 
     A row of the data counts by its weight; of n rows a step takes `config.batch`, each then n / batch times, which
     leaves the expected step that of all rows.
@@ -88,7 +90,8 @@ class OfflineTrainer:
     ) -> None:
         """`reference` defaults to the policy as it is now; it is kept where the loss needs one and the data lack it.
 
-        Raises ValueError for an unknown method, data of another kind than its loss takes, and a task that does not fit.
+        Raises ValueError for an unknown method, data or a policy of another kind than its loss takes, and a task that
+        does not fit.
         """
         given = offline_method(method) if isinstance(method, str) else method
         self.policy, self.task, self.method, self.loss = policy, task, given, given.loss
@@ -101,6 +104,10 @@ class OfflineTrainer:
             check_batch(self.loss, self.data)
             reads: Any = getattr(policy, "body", policy)  # of a model with another head
             check_fits(reads, task.vocab, self.data.prompts.shape[1], self.data.completions.shape[-1])
+        if given.loss.reads == "logp, q and v" and not isinstance(policy, ValueHeads):
+            raise ValueError(
+                f"policy must be a ValueHeads for {type(given.loss).__name__}, got {type(policy).__name__}"
+            )
         self._check_batch_size()
         known = self.data is not None and self.data.ref_logp is not None
         needs = self.loss.needs_reference and not known
@@ -113,7 +120,7 @@ class OfflineTrainer:
             make = partial(torch.optim.AdamW, weight_decay=0.0, fused=True)
         self.optimizer = make(self.parameters, self.config.lr)
         self.generator = torch.Generator(self.device).manual_seed(self.config.seed)
-        self.done = 0
+        self.done, self.largest_norm = 0, 0.0
 
     def __iter__(self) -> Iterator[dict[str, float]]:
         while True:
@@ -151,7 +158,7 @@ class OfflineTrainer:
         if not math.isfinite(norm):
             raise ValueError(f"gradient must be finite, got a norm of {norm} in step {self.done + 1}")
         self.optimizer.step()
-        self.done += 1
+        self.done, self.largest_norm = self.done + 1, max(self.largest_norm, norm)
         made = {"step": self.done, **self.processes.sum(sums), "grad_norm": norm}
         return made | {"seconds": time.perf_counter() - began}
 
@@ -181,7 +188,7 @@ class OfflineTrainer:
             tensors |= checkpoint.module_tensors(name, module)
         tensors |= checkpoint.optimizer_tensors(self.optimizer)
         tensors["generator"] = self.generator.get_state()
-        meta = {"kind": "offline", "step": self.done, **self._made_with()}
+        meta = {"kind": "offline", "step": self.done, "largest_norm": self.largest_norm, **self._made_with()}
         checkpoint.save(path, tensors, meta | checkpoint.frozen(self.policy), self.processes)
 
     def load(self, path: str | Path) -> OfflineTrainer:
@@ -197,7 +204,7 @@ class OfflineTrainer:
         checkpoint.load_modules(self._modules(), tensors)
         checkpoint.load_optimizer(self.optimizer, tensors)
         self.generator.set_state(tensors["generator"])
-        self.done = meta["step"]
+        self.done, self.largest_norm = meta["step"], meta.get("largest_norm", 0.0)
         return self
 
     def _made_with(self) -> dict[str, Any]:
@@ -256,8 +263,11 @@ class OfflineTrainer:
                 return Read(logp=self._logp(self.policy, batch))
             if self.loss.reads == "score":
                 return Read(scores=_wide(scores(self.policy, *rows)))
-            v = None if self.critic is None else _wide(outputs(self.critic, *rows)[..., 0])
-            return Read(q=_wide(outputs(self.policy, *rows)), v=v)
+            if self.loss.reads == "logp, q and v":
+                logits, q, v = split_heads(_wide(outputs(self.policy, *rows)))
+                return Read(logp=chosen(logits.log_softmax(-1), batch.completions, batch.mask), q=q, v=v)
+            own = None if self.critic is None else _wide(outputs(self.critic, *rows)[..., 0])
+            return Read(q=_wide(outputs(self.policy, *rows)), v=own)
 
     def _logp(self, policy: nn.Module, batch: Examples) -> Tensor:
         with self._cast():

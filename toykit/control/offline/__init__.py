@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from toykit.control.offline.data import TabularData
 from toykit.control.offline.dual import DualSolution, PolicyDual, dual_q, dual_v, recoil, regularised_return
+from toykit.control.offline.dual_policy import LinearDual, learn_policy, likelihood, log_ratio, recoil_dual
 from toykit.control.offline.fitted_q import by_action, fitted_q_iteration
 from toykit.control.offline.return_conditioned import Imagined, ReturnConditioned, mbrcsl
 
 __all__ = [
     "DualSolution",
     "Imagined",
+    "LinearDual",
     "PolicyDual",
     "ReturnConditioned",
     "TabularData",
@@ -17,7 +19,11 @@ __all__ = [
     "dual_q",
     "dual_v",
     "fitted_q_iteration",
+    "learn_policy",
+    "likelihood",
+    "log_ratio",
     "mbrcsl",
     "recoil",
+    "recoil_dual",
     "regularised_return",
 ]
