@@ -89,6 +89,12 @@ def test_the_two_parts_add_up_to_the_whole(aggregate, alpha):
     assert split.selected == pytest.approx(float(weights.sum(-1).mean()))
 
 
+@pytest.mark.parametrize("rewards", [[[1, 0]], [[1, 1]]])
+def test_where_all_comes_first_the_priority_is_the_batch_and_nothing_is_left(rewards):
+    prepared = PLAIN.prepare(batch([[3, 5]], rewards))
+    assert Recomposition(1.0).split(prepared) == (prepared, None, 1.0)
+
+
 def test_the_mean_over_the_selected_is_larger_by_what_was_left_out():
     """Three of five completions, with 3 + 5 + 8 of their 29 tokens."""
     for aggregate, times in (("token_sum", 5 / 3), ("token_mean", 29 / 16), ("sequence_mean", 5 / 3)):

@@ -39,6 +39,7 @@ def test_only_the_right_completion_whole_is_right() -> None:
 def test_hidden_operators_are_alike_often_and_those_of_the_corpus_by_habit() -> None:
     hidden = OperatorChain(modulus=10, n_train=4000, n_test=4000).operators.flatten().bincount() / 24_000
     prompts, completions, mask = TASK.corpus(8000, torch.Generator().manual_seed(0))
+    assert TASK.corpus(1, torch.Generator().manual_seed(0))[1].shape == (1, completions.shape[1])
     shown = completions[:, ::2] - 10
     assert bool(mask.all()) and torch.equal(worked(prompts.tokens[:, ::2], shown, 5), completions)
     for shares, expected in ((hidden, (1 / 3,) * 3), (shown.flatten().bincount() / 24_000, TASK.habit)):
