@@ -8,26 +8,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toykit.control import TabularMDP, average_reward, diameter, garnet, occupancy, optimal_average, river_swim
+from toykit.control.worlds import swapped_chain
 
-
-def chain():
-    """Three states in a row: action 0 goes left, action 1 right with .7, stays with .2, falls back with .1."""
-    P = torch.zeros(3, 2, 3, dtype=torch.float64)
-    for s in range(3):
-        P[s, 0, max(s - 1, 0)] = 1.0
-        for to, p in ((s + 1, 0.7), (s, 0.2), (s - 1, 0.1)):
-            P[s, 1, min(max(to, 0), 2)] += p
-    R = torch.zeros(3, 2, dtype=torch.float64)
-    R[0], R[2] = 0.2, 1.0
-    return TabularMDP(P, R, start=0)
+CHAIN = swapped_chain().phases[0]
 
 
 def test_the_best_gain_of_the_chain_of_card_47():
-    found = optimal_average(chain())
+    found = optimal_average(CHAIN)
     assert found.gain == pytest.approx(0.863158, abs=5e-7)
     assert found.error <= 1e-10
     assert found.policy.argmax(-1).tolist() == [1, 1, 1]
-    assert found.gain == pytest.approx(average_reward(chain(), found.policy).gain, abs=1e-10)
+    assert found.gain == pytest.approx(average_reward(CHAIN, found.policy).gain, abs=1e-10)
 
 
 def test_gain_and_bias_of_two_states_by_hand():
@@ -39,7 +30,7 @@ def test_gain_and_bias_of_two_states_by_hand():
 
 
 def test_diameter_by_hand():
-    assert diameter(chain()) == pytest.approx(3.0612244897959, abs=1e-9)  # 1 / .7 + 1.142857 / .7
+    assert diameter(CHAIN) == pytest.approx(3.0612244897959, abs=1e-9)  # 1 / .7 + 1.142857 / .7
     assert diameter(TabularMDP([[[0.0, 1.0]], [[1.0, 0.0]]], torch.zeros(2, 1), terminal=[])) == pytest.approx(1.0)
     assert diameter(TabularMDP([[[0.0, 1.0]], [[0.0, 1.0]]], [[1.0], [0.0]])) == math.inf
 
@@ -69,4 +60,4 @@ def test_bad_input_is_refused():
     with pytest.raises(ValueError, match="mdp must have one best gain from every state, got from 1 to 2"):
         optimal_average(split)
     with pytest.raises(ValueError, match="tol must be > 0"):
-        optimal_average(chain(), tol=0.0)
+        optimal_average(CHAIN, tol=0.0)

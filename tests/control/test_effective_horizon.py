@@ -9,20 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toykit.control import TabularMDP, expected_return, lookahead, river_swim
-
-
-def corridor(length, decoy, n_actions=3, slip=0.0):
-    """The decoy corridor of card 14: action 0 goes on, another one quits; the goal pays 1, quitting at once `decoy`."""
-    goal, dead = length, length + 1
-    P = torch.zeros(length + 2, n_actions, length + 2, dtype=torch.float64)
-    R = torch.zeros(length + 2, n_actions, dtype=torch.float64)
-    for s in range(length):
-        P[s, 0, s + 1] = 1.0
-        P[s, 1:, dead] = 1.0
-    P[goal, :, goal] = P[dead, :, dead] = 1.0
-    R[length - 1, 0], R[0, 1:] = 1.0, decoy
-    P, R = (1 - slip) * P + slip * P.mean(1, keepdim=True), (1 - slip) * R + slip * R.mean(1, keepdim=True)
-    return TabularMDP(P, R, horizon=length, start=0, terminal=[goal, dead])
+from toykit.control.worlds import decoy_corridor
 
 
 @pytest.mark.parametrize(
@@ -30,7 +17,7 @@ def corridor(length, decoy, n_actions=3, slip=0.0):
     [(4, 0.05, 2, 7.454), (5, 0.05, 3, 8.454), (6, 0.05, 4, 9.454), (5, 0.2, 4, 7.668), (5, 0.005, 1, 10.645)],
 )
 def test_the_decoy_corridor_of_card_14(length, decoy, least, horizon):
-    found = lookahead(corridor(length, decoy))
+    found = lookahead(decoy_corridor(length, decoy))
     assert found.least == least == next(k for k in range(1, length + 1) if 3.0 ** -(length - k) > decoy)
     assert found.horizons[least - 1].item() == pytest.approx(horizon, abs=5e-4)
     assert found.returns.tolist() == pytest.approx([decoy] * (least - 1) + [1.0] * (length - least + 1), abs=1e-12)
@@ -38,7 +25,7 @@ def test_the_decoy_corridor_of_card_14(length, decoy, least, horizon):
 
 
 def test_the_corridor_with_slip():
-    found = lookahead(corridor(5, 0.05, slip=0.1))
+    found = lookahead(decoy_corridor(5, 0.05, slip=0.1))
     assert found.least == 3
     assert found.returns[:3].tolist() == pytest.approx([0.0736, 0.0736, 0.7116], abs=5e-5)
 

@@ -5,26 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from toykit.control import LogSumExp, TabularMDP, garnet, river_swim, value_iteration
+from toykit.control import LogSumExp, backward_induction, garnet, river_swim, value_iteration
 from toykit.control.offline import by_action, fitted_q_iteration
 from toykit.control.offline.fitted_q import projection
+from toykit.control.worlds import linear_q
 
 
-def linear_q(u):
-    """LinearQ of card 06: (MDP, its optimal Q)."""
-    n = 3 * u + 3
-    s = torch.arange(n)
-    aside = torch.where(s % 2 == 0, 3 * u + 2, 3 * u + 1)
-    after = torch.stack(
-        [
-            torch.where(s <= u, s + 1, torch.where(s >= 2 * u + 1, 3 * u + 2, aside)),
-            torch.where(s == 3 * u + 2, 3 * u + 2, torch.where(s >= u + 1, s + 1, aside)),
-        ],
-        -1,
-    )
-    best = torch.stack([2 * (2 * u + 1 - s).relu(), (3 * u + 1.5 - s).relu()], -1).double()
-    R = best - best.amax(-1)[after]
-    return TabularMDP(torch.ones(n, 2, 1), R, successors=after[..., None], start=0, terminal=[n - 1]), best
+def card(u):
+    """LinearQ of card 06 without its horizon, and its optimal Q."""
+    mdp = linear_q(u)
+    return mdp.with_(horizon=None), backward_induction(mdp).q[0]
 
 
 def hinges(u, line=False):
@@ -35,7 +25,7 @@ def hinges(u, line=False):
 
 @pytest.mark.parametrize(("u", "errors"), [(4, (9.32, 91.8, 916.4)), (8, (21.87, 203.3, 2017.7))])
 def test_a_class_that_holds_the_best_q_diverges_where_the_end_is_not_known_as_in_card_06(u, errors):
-    mdp, best = linear_q(u)
+    mdp, best = card(u)
     keep = tuple(mdp.n_states * times for times in (1, 10, 100))
     found = fitted_q_iteration(mdp, hinges(u), ends="fitted", keep=keep)
     gaps = (found - best).abs().amax((-1, -2)).tolist()
@@ -46,7 +36,7 @@ def test_a_class_that_holds_the_best_q_diverges_where_the_end_is_not_known_as_in
 
 def test_one_feature_more_repairs_it():
     for u, error in ((4, 0.070), (16, 0.240)):
-        mdp, best = linear_q(u)
+        mdp, best = card(u)
         found = fitted_q_iteration(mdp, hinges(u, line=True), ends="fitted", sweeps=mdp.n_states)
         assert (found - best).abs().max().item() == pytest.approx(error, abs=5e-4)
 

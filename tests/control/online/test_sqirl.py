@@ -3,36 +3,26 @@ from __future__ import annotations
 import pytest
 import torch
 
-from toykit.control import TabularMDP, backward_induction, expected_return, lookahead, river_swim
+from toykit.control import backward_induction, expected_return, lookahead, river_swim
 from toykit.control.online.sqirl import of_estimator, sqirl, table_means
+from toykit.control.worlds import decoy_corridor
 
-
-def corridor(length=5, decoy=0.05, slip=0.1):
-    """The decoy corridor of card 14 with three actions: its least k is 3."""
-    goal, dead = length, length + 1
-    P, R = torch.zeros(length + 2, 3, length + 2).double(), torch.zeros(length + 2, 3).double()
-    for s in range(length):
-        P[s, 0, s + 1] = P[s, 1, dead] = P[s, 2, dead] = 1.0
-    P[goal, :, goal] = P[dead, :, dead] = 1.0
-    R[length - 1, 0], R[0, 1:] = 1.0, decoy
-    P, R = (1 - slip) * P + slip * P.mean(1, keepdim=True), (1 - slip) * R + slip * R.mean(1, keepdim=True)
-    return TabularMDP(P, R, horizon=length, start=0, terminal=[goal, dead])
+CARD = decoy_corridor(5, 0.05, slip=0.1)  # card 14: its least k is 3
 
 
 def successes(k, m, seeds=20):
-    mdp = corridor()
-    best = backward_induction(mdp).v[0, 0].item()
-    return sum(abs(expected_return(mdp, sqirl(mdp, k, m, seed=seed).policy) - best) < 1e-9 for seed in range(seeds))
+    best = backward_induction(CARD).v[0, 0].item()
+    return sum(abs(expected_return(CARD, sqirl(CARD, k, m, seed=seed).policy) - best) < 1e-9 for seed in range(seeds))
 
 
 def test_with_enough_sweeps_more_data_helps_and_with_too_few_it_misleads():
-    assert lookahead(corridor()).least == 3
+    assert lookahead(CARD).least == 3
     assert successes(3, 3000) >= 17
     assert successes(1, 3000) <= 1
 
 
 def test_with_much_data_its_policy_is_greedy_in_the_exact_q_of_the_same_k():
-    mdp = corridor(slip=0.3)
+    mdp = decoy_corridor(5, 0.05, slip=0.3)
     for k in (1, 3):
         found = sqirl(mdp, k, m=20_000, seed=1)
         assert expected_return(mdp, found.policy) == pytest.approx(lookahead(mdp).returns[k - 1].item(), abs=1e-9)
@@ -49,7 +39,7 @@ def test_q_of_the_last_step_is_the_mean_reward():
 
 def test_an_estimator_on_a_table_of_features_is_the_table():
     linear = pytest.importorskip("sklearn.linear_model")
-    mdp = corridor(4)
+    mdp = decoy_corridor(4, 0.05, slip=0.1)
     features = torch.eye(mdp.n_states * mdp.n_actions).view(mdp.n_states, mdp.n_actions, -1)
     fitted = sqirl(mdp, 2, 300, of_estimator(linear.LinearRegression(fit_intercept=False), features), seed=2)
     table = sqirl(mdp, 2, 300, seed=2)
@@ -58,7 +48,7 @@ def test_an_estimator_on_a_table_of_features_is_the_table():
 
 def test_a_small_network_of_scikit_learn_learns_the_corridor():
     neural = pytest.importorskip("sklearn.neural_network")
-    mdp = corridor(3, decoy=0.2, slip=0.0)
+    mdp = decoy_corridor(3, 0.2)
     features = torch.cat([torch.eye(5)[:, None].expand(5, 3, 5), torch.eye(3)[None].expand(5, 3, 3)], -1)
     network = neural.MLPRegressor(hidden_layer_sizes=(16,), solver="lbfgs", max_iter=300, tol=1e-3, random_state=0)
     found = sqirl(mdp, lookahead(mdp).least, 300, of_estimator(network, features))
