@@ -16,7 +16,8 @@ from toykit.cli.lessons import AsJson, show, to_json
 
 CORE = ("torch", "numpy", "transformers", "gymnasium", "matplotlib", "safetensors", "typer")
 EXTRAS = {
-    "bench": ("accelerate", "datasets", "trl"),
+    "bench": ("accelerate", "datasets", "quantecon", "trl"),
+    "control": ("minigrid",),
     "lora": ("peft",),
     "lab": ("ipywidgets", "jupyterlab", "scikit-learn", "tensorboard"),
     "dev": (
@@ -182,6 +183,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "logs for TensorBoard": _there("lab", "tensorboard"),
     "peers of toykit bench": _there("bench", *EXTRAS["bench"]),
     "LoRA": _there("lora", "peft"),
+    "rooms of MiniGrid": _there("control", "minigrid"),
     "torch.compile": _compiler,
     "several processes": _processes,
     "base policies and recorded results": _shipped,
