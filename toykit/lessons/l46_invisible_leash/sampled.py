@@ -11,10 +11,11 @@ from toykit.diagnostics import detectable, in_support, support_table
 from toykit.exact import entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
+from toykit.lessons.l35_limit_of_rlvr.sampled import LIMIT
 from toykit.lessons.l46_invisible_leash.two_operators import TwoOperators
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, taught
+from toykit.lessons.rungs import Arm, Comparison, Setup, taught
 from toykit.objectives import method
-from toykit.training import PretrainConfig, TrainConfig, Trainer
+from toykit.training import TrainConfig, Trainer
 
 KS = (16, 64, 256, 1024)
 SPLITS = ("train", "test")
@@ -82,21 +83,6 @@ LEASH = Comparison(
     arms,
     measuring,
     gpt=Setup(TwoOperators(), TrainConfig(lr=3e-4, max_grad_norm=1.0), (0, 25, 50, 100, 200), base="operator"),
-    llm={
-        "60m": Setup(
-            TwoOperators(),
-            TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
-            (0, 50, 100, 200, 300),
-            base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
-        ),
-        "tiny": Setup(
-            TwoOperators(),
-            TrainConfig(lr=1e-3, max_grad_norm=1.0),
-            (0, 2),
-            base=TINY,
-            pretrain=PretrainConfig(steps=60, batch=64, lr=1e-2),
-        ),
-    },
+    llm={size: replace(setup, task=TwoOperators()) for size, setup in LIMIT.llm.items()},
     about=about,
 )
