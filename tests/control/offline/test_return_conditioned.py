@@ -79,6 +79,11 @@ def test_episodes_that_end_early_and_those_that_are_cut_are_written_out():
     assert data.truncated.tolist() == [False, False, False, False, True]
 
 
+def test_policies_by_step_are_written_out():
+    data, chances = enumerate_episodes(line(2), torch.tensor([[0, 0, 0], [1, 1, 1]]))
+    assert chances.tolist() == [1.0] and data.actions.tolist() == [0, 1]
+
+
 def test_asking_every_return_of_a_stochastic_mdp_gives_the_law_of_the_data():
     mdp = garnet(3, 2, 2, seed=5).with_(discount=1.0, horizon=3)
     data, chances = enumerate_episodes(mdp, uniform_policy(mdp))
