@@ -8,7 +8,7 @@ import torch
 from matplotlib.figure import Figure
 
 from toykit.control import TabularMDP, softmax_policy, uniform_values
-from toykit.lessons import judge, load, recorded, run
+from toykit.lessons import load, recorded, run
 from toykit.lessons.l16_rover import exact, explorer, practice, sampled
 from toykit.lessons.l16_rover.card import card_tree, effective
 from toykit.lessons.l16_rover.sampled_claims import ARMS
@@ -21,16 +21,7 @@ LESSON = load("16")
 OPEN = ["C4c", "C6f"]  # what does not hold
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds_but_two(results):
+def test_every_claim_of_the_exact_rung_holds_but_two(results, failing):
     assert failing(results) == OPEN
     assert results["binary"]["rising"] == 27 and results["binary"]["solvable"] == 222
 
@@ -62,20 +53,19 @@ SPOILED = {
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
+def test_a_result_that_contradicts_a_claim_fails_its_check_and_no_other(failing, spoiled, claim):
+    wrong = spoiled(SPOILED[claim])
     assert failing(wrong) == sorted([claim, *OPEN])
 
 
 @pytest.mark.parametrize(("claim", "learner", "figure"), [("C6c", "ROVER", "pass@1"), ("C6d", "GRPO", "effective")])
-def test_the_orders_of_learners_are_read_off_their_means(results, claim, learner, figure):
+def test_the_orders_of_learners_are_read_off_their_means(results, failing, claim, learner, figure):
     wrong = copy.deepcopy(results)
     pushed(wrong, learner, figure, 5.0)
     assert claim in failing(wrong) and claim not in failing(results)
 
 
-def test_the_claims_at_equal_success_are_decided_by_intervals(results):
+def test_the_claims_at_equal_success_are_decided_by_intervals(results, failing):
     """ROVER with one right completion more all along is above both; with two fewer it is below REINFORCE."""
     for by, wanted in ((1.0, ["C6e"]), (-2.0, ["C6e", "C6f"])):
         wrong = copy.deepcopy(results)
@@ -163,7 +153,7 @@ def test_all_arms_make_as_many_updates_from_as_many_completions():
     assert isinstance(setup.task, AlternatingSum) and len(setup.task.prompts()) == 16
 
 
-def test_the_gpt_claims_fail_where_rover_keeps_fewer():
+def test_the_gpt_claims_fail_where_rover_keeps_fewer(failing):
     found = copy.deepcopy(recorded(LESSON, "gpt"))
     before = failing(found, "gpt")
     for path in found["runs"]["ROVER"]["distinct"]:

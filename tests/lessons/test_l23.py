@@ -9,7 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from toykit.control.online import norm_under
-from toykit.lessons import judge, load, run
+from toykit.lessons import judge, load
 from toykit.lessons.l23_pr_lsvi import exact, explorer, sampled
 from toykit.lessons.l23_pr_lsvi.claims import asked_until
 from toykit.lessons.l23_pr_lsvi.taste import ATTRIBUTES, Taste, counts
@@ -21,16 +21,7 @@ from toykit.training import load_policy
 LESSON = load("23")
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds_but_one(results):
+def test_every_claim_of_the_exact_rung_holds_but_one(results, failing):
     assert failing(results) == ["C4b"]
 
 
@@ -68,14 +59,13 @@ TOO = {"C4a": {"C4c"}, "C5b": {"C5c"}, "C5c": {"C5a"}}  # what breaks with it: t
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
+def test_a_result_that_contradicts_a_claim_fails_its_check(failing, spoiled, claim):
+    wrong = spoiled(SPOILED[claim])
     found = set(failing(wrong)) - {"C4b"}
     assert claim in found and found <= {claim} | TOO.get(claim, set())
 
 
-def test_the_claim_that_does_not_hold_could(results):
+def test_the_claim_that_does_not_hold_could(results, failing):
     assert set(SPOILED) | {"C4b"} == {claim.id for claim in LESSON.claims_of("exact")}
     better = copy.deepcopy(results)
     better["runs"]["no noise"]["late"] = [1 + x for x in better["runs"]["eps 0.25"]["late"]]
@@ -100,7 +90,7 @@ def test_the_world_is_the_cards(results):
     assert exact.norms(torch.eye(12).double()[None]).max().item() == 2
 
 
-def test_the_exercise_s_pair_is_asked_until_five_units(results):
+def test_the_exercise_s_pair_is_asked_until_five_units():
     x = torch.tensor([1.0, 0.0]).double()
     for n, asked in ((5.0, True), (5.1, False)):
         norm = norm_under(x, n * torch.eye(2).double())
@@ -180,7 +170,7 @@ def made_up(better=True):
     return {"stops": [0, 10], "runs": good if better else bad, "made": {}}
 
 
-def test_every_sampled_claim_follows_its_results_both_ways():
+def test_every_sampled_claim_follows_its_results_both_ways(failing):
     assert failing(made_up(), "gpt") == []
     assert failing(made_up(better=False), "gpt") == [f"G{i}" for i in range(1, 8)]
 

@@ -18,16 +18,7 @@ LESSON = load("29")
 NOT_OURS = ["C6c"]  # two numbers of the card in which a tie was broken by rounding
 
 
-@pytest.fixture(scope="module")
-def results():
-    return run(LESSON, "exact")
-
-
-def failing(results, rung="exact"):
-    return [row["claim"] for row in judge(LESSON, rung, results, from_record=False) if not row["holds"]]
-
-
-def test_every_claim_of_the_exact_rung_holds_but_one(results):
+def test_every_claim_of_the_exact_rung_holds_but_one(results, failing):
     assert failing(results) == NOT_OURS
 
 
@@ -59,14 +50,13 @@ WITH = {"C6b": {"C6a"}, "C6d": {"C6a", "C6e"}, "C6e": {"C6a"}}  # what the same 
 
 
 @pytest.mark.parametrize("claim", SPOILED)
-def test_a_result_that_contradicts_a_claim_fails_its_check(results, claim):
-    wrong = copy.deepcopy(results)
-    SPOILED[claim](wrong)
+def test_a_result_that_contradicts_a_claim_fails_its_check(failing, spoiled, claim):
+    wrong = spoiled(SPOILED[claim])
     found = set(failing(wrong)) - set(NOT_OURS)
     assert claim in found and found - {claim} <= WITH.get(claim, set())
 
 
-def test_every_claim_of_the_exact_rung_is_spoiled_once_and_the_cards_numbers_would_pass(results):
+def test_every_claim_of_the_exact_rung_is_spoiled_once_and_the_cards_numbers_would_pass(results, failing):
     assert [*SPOILED, *NOT_OURS] == sorted([c.id for c in LESSON.claims_of("exact")], key=[*SPOILED, *NOT_OURS].index)
     theirs = copy.deepcopy(results)
     for share, by in (("0.3", 0.878), ("1", 1.252)):
@@ -174,7 +164,7 @@ def test_the_llm_recipe_runs_on_a_tiny_model_and_resumes(tmp_path):
     assert set(sampled.SIZES) == {"60m", "tiny"}
 
 
-def test_claims_of_the_llm_rung_can_hold_and_fail():
+def test_claims_of_the_llm_rung_can_hold_and_fail(failing):
     paths = {"mean": [0.5, 0.7, 0.6], "mean - std": [0.5, 0.7, 0.75]}
     runs = {arm: {"success": [[x + 0.01 * i for x in path] for i in range(5)]} for arm, path in paths.items()}
     best = {arm: [[0.5, end + 0.001 * i] for i in range(5)] for arm, end in (("mean", 0.6), ("mean - std", 0.7))}
@@ -216,13 +206,13 @@ GPT_SPOILED = {
 
 
 @pytest.mark.parametrize("claim", GPT_SPOILED)
-def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(claim):
+def test_each_claim_of_the_gpt_rung_fails_where_its_record_says_otherwise(failing, claim):
     wrong = copy.deepcopy(recorded(LESSON, "gpt"))
     GPT_SPOILED[claim](wrong["success"])
     assert claim in failing(wrong, "gpt")
 
 
-def test_the_cards_criterion_holds_for_a_rule_that_is_as_good_as_the_better_one():
+def test_the_cards_criterion_holds_for_a_rule_that_is_as_good_as_the_better_one(failing):
     right = copy.deepcopy(recorded(LESSON, "gpt"))
     given = right["success"]
     pairs = zip(given["BC"], given["c = 0"], strict=True)
