@@ -24,7 +24,7 @@ lab: $(STAMP)
 # nbval is slow to import, so the unit tests go without it; loadscope keeps the cells of a notebook in one process.
 # Status 5 means that there was nothing to run.
 test: $(EXTRAS)
-	$(PYTEST) -p no:nbval $(ARGS)
+	$(PYTEST) --dist loadgroup -p no:nbval $(ARGS)
 	$(PYTEST) --nbval-lax --dist loadscope notebooks || [ $$? -eq 5 ]
 
 lint: $(EXTRAS)

@@ -10,6 +10,13 @@ from toykit.lessons import judge, run
 from toykit.plots.images import pixels
 
 
+def pytest_collection_modifyitems(items):
+    """The tests of one lesson go to one process, so that its results are made once (`--dist loadgroup`)."""
+    for item in items:
+        if hasattr(item.module, "LESSON"):
+            item.add_marker(pytest.mark.xdist_group(item.module.LESSON.number))
+
+
 @pytest.fixture(scope="module")
 def results(request):
     """What the exact rung gives, made once a file."""

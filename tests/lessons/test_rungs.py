@@ -23,7 +23,7 @@ def comparison(lesson) -> Comparison | None:
 
 LESSONS = {number: load(number) for number in modules() if comparison(load(number)) is not None}
 OF_THE_BASE = {("35", "G7")}  # effects over prompts, which any number of seeds decides
-SHORT = {"seeds": (0, 1), "stops": (0, 1)}
+SHORT = {"seeds": (1,), "stops": (0, 1)}
 
 
 def measured(found):
@@ -54,11 +54,11 @@ def test_a_short_run_measures_every_arm_and_is_the_same_again(number):
     found = run(lesson, "gpt", **SHORT)
     assert list(found["runs"]) == arms and found["stops"] == [0, 1]
     for figures in found["runs"].values():
-        assert all(len(paths) == 2 and all(len(path) == 2 for path in paths) for paths in figures.values())
+        assert all(len(path) == 2 for paths in figures.values() for path in paths)
     assert run(lesson, "gpt", only=(arms[-1],), **SHORT)["runs"] == {arms[-1]: found["runs"][arms[-1]]}
     effects = [row for row in judge(lesson, "gpt", found, from_record=False) if row["kind"] == "effect"]
     decided = {(number, row["claim"]) for row in effects if row["holds"] is not None}
-    assert effects and decided <= OF_THE_BASE  # two seeds decide nothing
+    assert effects and decided <= OF_THE_BASE  # one seed decides nothing
 
 
 @pytest.mark.parametrize("number", LESSONS)
