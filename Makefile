@@ -75,7 +75,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[lab,dev]"
 	@touch $@
 
-# What the tests of the optional parts need: peers, rooms to read, and LoRA.
+# What the tests of the optional parts need: peers, rooms to read, PPO and DQN, and LoRA.
 $(EXTRAS): $(STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[bench,control,lora]"
 	@touch $@

@@ -45,6 +45,11 @@ def test_policies_and_training_load_torch_alone():
     assert loaded.isdisjoint(NOT_CORE)
 
 
+def test_control_loads_nothing_of_its_extra():
+    loaded = loaded_by("import toykit.control, toykit.control.online.baselines")
+    assert loaded.isdisjoint(("stable_baselines3", "minigrid", "tensorboard", "matplotlib"))
+
+
 def test_opening_a_notebook_loads_no_transformers():
     loaded = loaded_by("import toykit; toykit.setup(seed=0); toykit.explore, toykit.check")
     assert loaded.isdisjoint(("transformers", "accelerate", "sklearn", "pandas", "scipy", "matplotlib.pyplot"))

@@ -17,7 +17,7 @@ from toykit.cli.lessons import AsJson, show, to_json
 CORE = ("torch", "numpy", "transformers", "gymnasium", "matplotlib", "safetensors", "typer")
 EXTRAS = {
     "bench": ("accelerate", "datasets", "quantecon", "trl"),
-    "control": ("minigrid",),
+    "control": ("minigrid", "stable-baselines3"),
     "lora": ("peft",),
     "lab": ("ipywidgets", "jupyterlab", "scikit-learn", "tensorboard"),
     "dev": (
@@ -184,6 +184,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "peers of toykit bench": _there("bench", *EXTRAS["bench"]),
     "LoRA": _there("lora", "peft"),
     "rooms of MiniGrid": _there("control", "minigrid"),
+    "PPO and DQN": _there("control", "stable-baselines3"),
     "torch.compile": _compiler,
     "several processes": _processes,
     "base policies and recorded results": _shipped,

@@ -151,6 +151,37 @@ def test_ends_cuts_and_beginnings_come_when_gymnasiums_come(limit):
     assert seen[1] > 0 and (limit == 1 or seen[0] > 0)
 
 
+@pytest.mark.parametrize("limit", [1, 4])
+def test_episodes_that_begin_again_at_once_do_so_when_gymnasiums_do(limit):
+    mode = gymnasium.vector.AutoresetMode.SAME_STEP
+    options = {"is_slippery": False, "max_episode_steps": limit}
+    theirs = gymnasium.make_vec("FrozenLake-v1", 50, "sync", vector_kwargs={"autoreset_mode": mode}, **options)
+    ours = TableVectorEnv("FrozenLake-v1", 50, limit, autoreset_mode="SameStep", is_slippery=False)
+    assert ours.metadata["autoreset_mode"] == mode != TableVectorEnv.metadata["autoreset_mode"]
+    rng, seen = np.random.default_rng(0), 0
+    assert (ours.reset(seed=0)[0] == theirs.reset(seed=0)[0]).all()
+    for _ in range(60):
+        actions = rng.integers(4, size=50)
+        one, other = ours.step(actions), theirs.step(actions)
+        for a, b in zip(one[:4], other[:4], strict=True):
+            assert np.array_equal(a, b) and a.dtype == b.dtype
+        assert ("final_obs" in one[4]) == ("final_obs" in other[4]) == bool((one[2] | one[3]).any())
+        for name in one[4]:
+            assert np.array_equal(one[4][name], other[4][name]) and one[4][name].dtype == other[4][name].dtype
+            seen += 1
+    assert seen > 0
+
+
+def test_first_states_that_come_at_once_follow_their_law():
+    mdp = TabularMDP([[[0, 0, 1.0]]] * 3, [[2.0]] * 3, start=[0.25, 0.75, 0], terminal=[2])
+    env = TableVectorEnv(mdp, 20_000, autoreset_mode="SameStep")
+    env.reset(seed=1)
+    for _ in range(3):  # each step is an episode, and none is lost on beginning
+        states, rewards, ended, _, info = env.step(np.zeros(20_000, dtype=int))
+        assert ended.all() and (rewards == 2).all() and (info["final_obs"] == 2).all()
+        assert abs((states == 0).mean() - 0.25) < 0.015 and (states < 2).all()
+
+
 def test_a_horizon_terminates_as_in_the_environment_of_an_mdp():
     mdp = river_swim(horizon=3)
     env = TableVectorEnv(mdp, 2)
@@ -218,6 +249,7 @@ def test_bad_arguments_are_refused():
         (lambda: TableVectorEnv(river_swim(), 0), "n must be >= 1, got 0"),
         (lambda: TableVectorEnv(river_swim(), 2, 0), "max_episode_steps must be >= 1, got 0"),
         (lambda: TableVectorEnv(river_swim(), 2, desc=None), r"options must go with an id, got \['desc'\]"),
+        (lambda: TableVectorEnv(river_swim(), 2, autoreset_mode="SamStep"), "autoreset_mode must be one of NextStep"),
         (lambda: TableVectorEnv("CartPole-v1", 2), "env must have a transition table P"),
         (lambda: env.step(np.zeros(2, dtype=int)), "env must be reset before the first step"),
     ):

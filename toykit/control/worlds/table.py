@@ -6,14 +6,16 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
-from toykit._checks import at_least
+from toykit._checks import at_least, one_of
 from toykit.control.mdp import TabularMDP
 from toykit.control.worlds.outcomes import Outcomes, alias_table
 
 DRAWN = 2**16  # random numbers that are drawn at once
+MODES = (AutoresetMode.NEXT_STEP.value, AutoresetMode.SAME_STEP.value)
 
 Step = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], dict[str, Any]]
 
@@ -25,24 +27,29 @@ class TableVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.int64], NDArray[np.in
                        environment with a transition table (FrozenLake, Taxi, CliffWalking), or its id, whose rewards
                        are those of the transitions
     max_episode_steps  steps after which an episode is truncated; None: for an environment its own limit
+    autoreset_mode     gymnasium's: when the next episode begins, "NextStep" or "SameStep"
 
     Observations are states, int64 [n]; rewards float64 [n]; terminations and truncations bool [n]; info is empty. With
     the MDP's horizon an episode terminates. An action that is not allowed ends the episode where it is, with reward 0.
-    After an end the next step ignores the action and starts a new episode, with reward 0 (gymnasium's next-step mode).
-    Raises ValueError for n below 1, actions out of range or of another number, a step before the first reset, and an
-    environment without a table.
+    After an end the next step ignores the action and starts a new episode, with reward 0; in the mode "SameStep" the
+    step that ends an episode returns the next one's first state, and the last one's in `info["final_obs"]` where
+    `info["_final_obs"]` is True. Raises ValueError for n below 1, another mode, actions out of range or of another
+    number, a step before the first reset, and an environment without a table.
     """
 
-    metadata = {"render_modes": [], "autoreset_mode": gymnasium.vector.AutoresetMode.NEXT_STEP}
+    metadata = {"render_modes": [], "autoreset_mode": AutoresetMode.NEXT_STEP}
 
     def __init__(
         self,
         world: TabularMDP | gymnasium.Env[Any, Any] | str,
         n: int,
         max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         **options: Any,
     ) -> None:
         self.num_envs = int(at_least("n", n, 1))
+        mode = AutoresetMode(one_of("autoreset_mode", getattr(autoreset_mode, "value", autoreset_mode), MODES))
+        self.metadata, self._same_step = {**self.metadata, "autoreset_mode": mode}, mode == AutoresetMode.SAME_STEP
         if isinstance(world, str):
             world = gymnasium.make(world, **options)
         elif options:
@@ -133,11 +140,23 @@ class TableVectorEnv(gymnasium.vector.VectorEnv[NDArray[np.int64], NDArray[np.in
         else:
             truncations = self._started == self._time - limit
             over = terminations | truncations
+        info = {}
         ended = over.nonzero()[0]
         if len(ended):
             self._base[ended] = self._beginnings(len(ended))
             self._started[ended] = self._time + 1
-        return states, rewards, terminations, truncations, {}
+            if self._same_step:
+                info = self._begin_at_once(states, ended)
+        return states, rewards, terminations, truncations, info
+
+    def _begin_at_once(self, states: NDArray[np.int64], ended: NDArray[np.int64]) -> dict[str, Any]:
+        """Puts first states into `states` in the place of the last ones, and returns these in info."""
+        last, where = np.full(self.num_envs, None, dtype=object), np.zeros(self.num_envs, dtype=bool)
+        last[ended], where[ended] = states[ended], True
+        states[ended] = self._base[ended] // self._stretch - self._n_states
+        self._base[ended] -= self._n_states * self._stretch
+        self._started[ended] -= 1
+        return {"final_obs": last, "_final_obs": where}
 
     def _draw(self) -> None:
         """Random places for many steps: which of K, times the number of actions, and what is left of the draw."""
