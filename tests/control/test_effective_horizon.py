@@ -2,14 +2,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toykit.control import TabularMDP, expected_return, lookahead, river_swim
-from toykit.control.worlds import decoy_corridor
+from toykit.control.worlds import completion_tree, decoy_corridor
 
 
 @pytest.mark.parametrize(
@@ -30,24 +29,6 @@ def test_the_corridor_with_slip():
     assert found.returns[:3].tolist() == pytest.approx([0.0736, 0.0736, 0.7116], abs=5e-5)
 
 
-def tree(seed, slip, binary):
-    """A completion tree over 3 tokens and 4 steps with random leaves, as an MDP."""
-    rng, leaves = np.random.default_rng(seed), np.zeros(81)
-    for i in range(81):
-        leaves[i] = float(rng.random() < 0.1) if binary else rng.random() * (rng.random() < 0.3)
-    n = 40  # inner nodes; the end is state 40
-    P, R = torch.zeros(n + 1, 3, n + 1, dtype=torch.float64), torch.zeros(n + 1, 3, dtype=torch.float64)
-    for node in range(n):
-        for token in range(3):
-            child = 3 * node + token + 1
-            P[node, token, min(child, n)] = 1.0
-            if child >= n:
-                R[node, token] = leaves[child - n]
-    P[n, :, n] = 1.0
-    P, R = (1 - slip) * P + slip * P.mean(1, keepdim=True), (1 - slip) * R + slip * R.mean(1, keepdim=True)
-    return TabularMDP(P, R, horizon=4, start=0, terminal=[n])
-
-
 def test_histograms_of_random_trees_of_card_14():
     for slip, binary, expected in (
         (0.0, True, [60, 0, 0, 0]),
@@ -55,12 +36,12 @@ def test_histograms_of_random_trees_of_card_14():
         (0.25, True, [59, 1, 0, 0]),
         (0.25, False, [13, 10, 26, 11]),
     ):
-        least = [lookahead(tree(seed, slip, binary)).least for seed in range(60)]
+        least = [lookahead(completion_tree(seed, not binary, slip)).least for seed in range(60)]
         assert [least.count(k) for k in (1, 2, 3, 4)] == expected
 
 
 def test_a_later_k_may_fail_again():
-    found = lookahead(tree(195, 0.25, binary=False))
+    found = lookahead(completion_tree(195, graded=True, slip=0.25))
     assert found.returns.tolist() == pytest.approx([0.666612, 0.671596, 0.649201, 0.671596], abs=5e-7)
     assert found.solvable.tolist() == [False, True, False, True]
 
@@ -68,12 +49,24 @@ def test_a_later_k_may_fail_again():
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 10_000), slip=st.sampled_from([0.0, 0.3]), binary=st.booleans())
 def test_the_whole_horizon_is_solvable_and_optimal_returns_are_those_that_are_solvable(seed, slip, binary):
-    found = lookahead(tree(seed, slip, binary))
+    found = lookahead(completion_tree(seed, not binary, slip))
     assert bool(found.solvable[-1]) and found.returns[-1].item() == pytest.approx(found.optimum, abs=1e-12)
     assert bool((found.returns <= found.optimum + 1e-12).all())
     assert torch.equal((found.returns - found.optimum).abs() < 1e-9, found.solvable)
     if slip == 0 and binary:
         assert found.least == 1
+
+
+def test_near_the_best_is_measured_by_its_size():
+    found = lookahead(decoy_corridor(5, 0.05))
+    assert found.least == 3 and found.near() == 3 and found.near(0.96) == 1 and found.near(0.94) == 3
+    assert lookahead(decoy_corridor(5, 0.05), most=2).near() is None
+    costs = decoy_corridor(4, 0.0)
+    costs = costs.with_(R=torch.where(costs.terminal[:, None], 0.0, costs.R - 2.0))
+    found = lookahead(costs)
+    assert found.optimum == -2.0 and found.near() == 1  # quitting at once is cheapest
+    with pytest.raises(ValueError, match="share must be > 0"):
+        found.near(0.0)
 
 
 def test_a_first_q_of_another_policy_and_a_single_action():

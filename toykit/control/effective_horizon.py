@@ -45,6 +45,14 @@ class Lookahead:
         """The least of the horizons: H-bar."""
         return self.horizons.min().item()
 
+    def near(self, share: float = 0.01) -> int | None:
+        """The first k whose return lacks at most `share` of the best one's size; None if there is none.
+
+        Raises ValueError for a `share` that is not positive.
+        """
+        found = (self.returns >= self.optimum - positive("share", share) * abs(self.optimum)).nonzero()
+        return int(found[0, 0]) + 1 if len(found) else None
+
 
 def lookahead(mdp: TabularMDP, most: int | None = None, first: Tensor | None = None, tie: float = TIE) -> Lookahead:
     """The lookahead of an MDP with a horizon T, exact.

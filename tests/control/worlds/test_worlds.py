@@ -14,6 +14,7 @@ from toykit.control.worlds import (
     Drifting,
     GridDesign,
     LinearMDP,
+    completion_tree,
     draw,
     garnet,
     grid_world,
@@ -188,3 +189,20 @@ def test_draws_follow_the_phase_and_many_go_at_once():
 def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_completion_tree_pays_at_its_leaves_what_was_drawn():
+    draws = np.random.default_rng(3).random((4, 2))
+    mdp = completion_tree(3, graded=True, n_tokens=2, length=2)
+    assert (mdp.n_states, mdp.n_actions, mdp.horizon) == (4, 2, 2) and mdp.terminal.tolist() == [False] * 3 + [True]
+    assert mdp.start[0] == 1 and mdp.to_dense().P[0].argmax(-1).tolist() == [1, 2]
+    leaves = [number if luck < 0.3 else 0.0 for number, luck in draws.tolist()]
+    assert mdp.R[:3].tolist() == [[0, 0], leaves[:2], leaves[2:]]
+    binary = (np.random.default_rng(3).random(81) < 0.1).astype(float)
+    plain, slipping = completion_tree(3), completion_tree(3, slip=0.25)
+    assert plain.n_states == 41 and plain.R[13:40].flatten().tolist() == binary.tolist()
+    expected = 0.75 * plain.R + 0.25 * plain.R.mean(-1, keepdim=True)
+    assert torch.allclose(slipping.R, expected, atol=1e-15)
+    for options, message in (({"n_tokens": 0}, "n_tokens must be >= 1"), ({"length": 0}, "length must be >= 1")):
+        with pytest.raises(ValueError, match=message):
+            completion_tree(**options)

@@ -8,7 +8,7 @@ from toykit.control.worlds.examples import dice_tree, garnet, river_swim
 from toykit.control.worlds.exhaust import exhaust, minigrid, minigrid_key
 from toykit.control.worlds.grids import GRID_DESIGNS, GridDesign, grid_world, stitching_maze
 from toykit.control.worlds.noise import slippery, sticky
-from toykit.control.worlds.random import LinearMDP, linear_mdp, random_dense
+from toykit.control.worlds.random import LinearMDP, completion_tree, linear_mdp, random_dense
 from toykit.control.worlds.table import TableVectorEnv
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "GridDesign",
     "LinearMDP",
     "TableVectorEnv",
+    "completion_tree",
     "decoy_corridor",
     "dice_tree",
     "draw",

@@ -1,4 +1,4 @@
-"""Random MDPs: dense ones, and linear ones with their features."""
+"""Random MDPs: dense ones, linear ones with their features, and completion trees."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from torch import Tensor
 
 from toykit._checks import at_least, positive
 from toykit.control.mdp import TabularMDP
+from toykit.control.worlds.noise import slippery
+from toykit.tasks.bandit import TreeTask
+from toykit.tasks.tree import Tree
 
 
 def random_dense(
@@ -65,3 +68,26 @@ def linear_mdp(n_states: int, n_actions: int, horizon: int, n_features: int, see
     weights = torch.from_numpy(rng.random(n_features))
     mdp = TabularMDP(features @ measures, features @ weights, horizon=horizon, start=0)
     return LinearMDP(mdp, features, measures, weights)
+
+
+def completion_tree(
+    seed: int = 0, graded: bool = False, slip: float = 0.0, n_tokens: int = 3, length: int = 4
+) -> TabularMDP:
+    """A tree of all completions of `length` tokens whose leaves pay at random; an episode has `length` steps.
+
+    graded  False: a leaf pays 1 with probability 0.1; True: a uniform number from [0, 1) with probability 0.3
+    slip    the probability that a uniform token follows in the place of the chosen one
+
+    Leaves are drawn in lexicographic order, from numpy's `default_rng(seed)`, graded ones their number first. States
+    are the prefixes, breadth first, and the end, the last. Raises ValueError for sizes below 1 and a slip outside
+    [0, 1].
+    """
+    at_least("n_tokens", n_tokens, 1)
+    at_least("length", length, 1)
+    tree, rng = Tree(n_tokens, length), np.random.default_rng(seed)
+    if graded:
+        draws = rng.random((tree.n_leaves, 2))
+        leaves = draws[:, 0] * (draws[:, 1] < 0.3)
+    else:
+        leaves = (rng.random(tree.n_leaves) < 0.1).astype(np.float64)
+    return slippery(TabularMDP.of_tree(TreeTask(tree, leaves).as_mdp()).with_(horizon=length), slip)
