@@ -14,7 +14,7 @@ THREADS := $(shell echo $$(( $(CORES) > $(WORKERS) ? $(CORES) / $(WORKERS) : 1 )
 PYTEST  := OMP_NUM_THREADS=$(THREADS) $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := lab
-.PHONY: setup lab test lint notebooks claims catalogue speed clean
+.PHONY: setup lab test lint notebooks claims catalogue horizons speed clean
 
 setup: $(STAMP)
 
@@ -44,6 +44,10 @@ claims: $(STAMP)
 # Writes the catalogue of methods anew; its head is kept.
 catalogue: $(STAMP)
 	{ sed '/^## /,$$d' docs/catalogue.md; $(BIN)/toykit catalogue --markdown; } > docs/catalogue.new && mv docs/catalogue.new docs/catalogue.md
+
+# Writes the table of effective horizons anew; what is before it is kept.
+horizons: $(EXTRAS)
+	{ sed '/^| environment/,$$d' docs/effective_horizons.md; $(BIN)/toykit horizons --markdown; } > docs/horizons.new && mv docs/horizons.new docs/effective_horizons.md
 
 # Writes the table of recorded benchmarks anew; what is before it is kept.
 speed: $(STAMP)

@@ -13,7 +13,10 @@ from typer.main import get_command
 import toykit as package
 from toykit.cli.commands import app, main, one_line
 
-COMMANDS = ("lab", "lessons", "run", "claims", "catalogue", "pretrain", "train", "audit", "atlas", "bench", "doctor")
+COMMANDS = (
+    *("lab", "lessons", "run", "claims", "catalogue", "horizons"),
+    *("pretrain", "train", "audit", "atlas", "bench", "doctor"),
+)
 
 
 def test_help_lists_the_commands_in_the_order_in_which_they_are_met(toykit):

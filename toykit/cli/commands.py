@@ -16,6 +16,7 @@ from toykit.cli.audit import audit
 from toykit.cli.bench import bench
 from toykit.cli.catalogue import catalogue
 from toykit.cli.doctor import doctor
+from toykit.cli.horizons import horizons
 from toykit.cli.lab import lab
 from toykit.cli.lessons import claims, lessons
 from toykit.cli.pretrain import pretrain
@@ -67,7 +68,7 @@ app = typer.Typer(
     context_settings={"max_content_width": 100},
 )
 app.command(cls=Command, context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(lab)
-for command in (lessons, run, claims, catalogue, pretrain, train, audit, atlas, bench, doctor):
+for command in (lessons, run, claims, catalogue, horizons, pretrain, train, audit, atlas, bench, doctor):
     app.command(cls=Command)(command)
 
 
