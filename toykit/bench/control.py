@@ -10,8 +10,8 @@ import numpy as np
 
 from toykit.bench.apart import Apart, Loop, Turn
 from toykit.bench.base import TINY, Benchmark, Case
-from toykit.control import TabularMDP, modified_policy_iteration
-from toykit.control.worlds import TableVectorEnv, random_dense
+from toykit.control import UCRL2, TabularMDP, modified_policy_iteration, regret_curves
+from toykit.control.worlds import TableVectorEnv, random_dense, swapped_chain
 
 DISCOUNT, BRANCHING = 0.95, 5
 DENSE, SPARSE, LARGE = (1000, 10), (100_000, 4), (1_000_000, 4)
@@ -121,6 +121,25 @@ def _copies(n: int, steps: int) -> Callable[[str, bool], list[Case]]:
     return prepare
 
 
+def curves(n: int, steps: int) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Regret of UCRL2 in a chain for `n` seeds side by side, and for one after another: the same curves."""
+    world = swapped_chain(steps)
+
+    def together() -> None:
+        regret_curves(UCRL2(), world, range(n), steps)
+
+    def one_by_one() -> None:
+        for seed in range(n):
+            regret_curves(UCRL2(), world, (seed,), steps)
+
+    return together, one_by_one
+
+
+def _regret(size: str, peer: bool) -> list[Case]:
+    together, one_by_one = curves(*((2, 30) if size == TINY else (50, 300)))
+    return [Case("", together, one_by_one if peer else None)]
+
+
 QUANTECON = "quantecon's modified policy iteration"
 CONTROL = (
     Benchmark(
@@ -153,4 +172,5 @@ CONTROL = (
     Benchmark(
         "table_env_4096", "2 steps of 4096 copies of FrozenLake", "gymnasium's SyncVectorEnv", 200.0, _copies(4096, 2)
     ),
+    Benchmark("regret_50", "UCRL2's regret for 50 seeds, 300 steps", "one seed after another", 5.0, _regret),
 )
