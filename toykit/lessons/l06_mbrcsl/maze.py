@@ -91,19 +91,14 @@ def data(seed: int) -> Episodes:
 
 def roll(policy: Policy, world: World, n: int, generator: torch.Generator) -> Episodes:
     """`n` episodes of a policy in a world, from the start of the maze."""
-    cells = [draw(maze().start.expand(n, -1), generator)]
-    moves, rewards = [], []
-    for _ in range(maze().horizon or 0):
-        so_far = (
-            torch.stack(x, 1) if x else torch.zeros(n, 0, dtype=dtype)
-            for x, dtype in ((moves, torch.int64), (rewards, torch.float64))
-        )
-        move = draw(policy(torch.stack(cells, 1), *so_far), generator)
-        moves.append(move)
-        rewards.append(world.rewards[cells[-1], move])
-        cells.append(world.after[cells[-1], move])
-    every = torch.stack(cells, 1)
-    return Episodes(every[:, :-1], torch.stack(moves, 1), every[:, 1:], torch.stack(rewards, 1))
+    steps = maze().horizon or 0
+    cells, moves = torch.zeros(n, steps + 1, dtype=torch.int64), torch.zeros(n, steps, dtype=torch.int64)
+    rewards = torch.zeros(n, steps, dtype=torch.float64)
+    cells[:, 0] = draw(maze().start.expand(n, -1), generator)
+    for h in range(steps):
+        now, move = cells[:, h], draw(policy(cells[:, : h + 1], moves[:, :h], rewards[:, :h]), generator)
+        moves[:, h], rewards[:, h], cells[:, h + 1] = move, world.rewards[now, move], world.after[now, move]
+    return Episodes(cells[:, :-1], moves, cells[:, 1:], rewards)
 
 
 def return_token(asked: Tensor) -> Tensor:
