@@ -316,7 +316,7 @@ def test_two_seeds_of_the_gpt_rung_decide_nothing_and_are_the_same_alone(monkeyp
     short = {"steps": (2, 2), "more": (7,)}
     both = run(LESSON, "gpt", seeds=(0, 1), **short)
     assert list(both["runs"]) == list(sampled.ARMS)
-    assert {name: len(values) for name, values in both["modelled"].items()} == {"Q-iteration": 3, "MBRCSL": 3}
+    assert {name: len(v) for name, v in both["modelled"].items()} == {"Q-iteration": 3, "MBRCSL": 3, "target": 3}
     assert all(row["holds"] is None for row in judge(LESSON, "gpt", both, from_record=False))
     alone = run(LESSON, "gpt", seeds=(1,), only=("RCSL", "BC"), **short)
     assert list(alone["runs"]) == ["RCSL", "BC"] and "imagined" not in alone

@@ -107,6 +107,11 @@ class Study:
         better = self.better(self.imagined)
         return self.imagined[better] if bool(better.any()) else self.logged
 
+    @property
+    def target(self) -> float:
+        """What MBRCSL asks for: the largest predicted return that was kept."""
+        return self.kept.returns.max().item()
+
     def returns(self, episodes: Episodes) -> Policy:
         """RCSL from the cell and the return-to-go, asked for the largest return of its episodes."""
         return asked_for(conditioned(episodes, self.one_step, self.seed), episodes.returns.max().item())
@@ -160,7 +165,7 @@ def imagination(study: Study) -> dict[str, float]:
     where the learned world is wrong."""
     rollouts = {"cell": study.imagined, "history": study.copied}
     beats = {name: float(study.better(made).double().mean()) for name, made in rollouts.items()}
-    return beats | {"target": study.kept.returns.max().item()} | wrong(study)
+    return beats | {"target": study.target} | wrong(study)
 
 
 def gpt(
@@ -174,7 +179,7 @@ def gpt(
     """The gpt rung: {"runs": {arm: {figure: [a number for each seed]}}}, of all arms or of `only` some.
 
     Without `only` it says too what was imagined (see `imagination`), and of the two that use the learned world the
-    returns on the seeds and on `more` of them. It takes minutes and keeps nothing in `folder`.
+    returns on the seeds and on `more` of them, with what MBRCSL asked for. It takes minutes and keeps nothing in `folder`.
     """
     from tqdm.auto import tqdm
 
@@ -192,8 +197,12 @@ def gpt(
     found: Results = {"best": best(), "runs": {name: turned(rows) for name, rows in runs.items()}}
     if only:
         return found
-    further = [{name: evaluated(made, name)["return"] for name in MODELLED} for made in map(study, more)]
-    both = {name: found["runs"][name]["return"] + [row[name] for row in further] for name in MODELLED}
+    further = [
+        {name: evaluated(made, name)["return"] for name in MODELLED} | {"target": made.target}
+        for made in map(study, more)
+    ]
+    known = {name: found["runs"][name]["return"] for name in MODELLED} | {"target": [row["target"] for row in imagined]}
+    both = {name: values + [row[name] for row in further] for name, values in known.items()}
     return found | {"imagined": turned(imagined), "modelled": both}
 
 
