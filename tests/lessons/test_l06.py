@@ -403,3 +403,10 @@ def test_every_sampled_claim_follows_its_results_both_ways(failing, rung):
 
 def test_the_record_of_the_gpt_rung_has_these_claims():
     assert [row["claim"] for row in claims(LESSON, "gpt") if not row["holds"]] == ["G3"]
+
+
+def test_in_the_record_mbrcsl_fails_just_where_it_asked_for_more_than_there_is():
+    found = recorded(LESSON, "gpt")
+    too_much = [target > found["best"] + 1e-6 for target in found["modelled"]["target"]]
+    assert [earned < 0.9 for earned in found["modelled"]["MBRCSL"]] == too_much and sum(too_much) == 1
+    assert found["imagined"]["logged"] == [0] * 5

@@ -10,6 +10,7 @@ from toykit.control.worlds import linear_q
 from toykit.control.worlds.grids import STITCHING, cells
 from toykit.lessons.base import Results
 from toykit.lessons.l06_mbrcsl.linear import hinges
+from toykit.lessons.l06_mbrcsl.sampled import ARMS
 from toykit.plots import Role, figure, legend_below, mean_interval, panel_labels, role
 from toykit.plots.style import CYCLE
 
@@ -158,7 +159,7 @@ def _square(x: float, y: float, color: str) -> object:
 
 def draw_arms(ax: Axes, runs: Results, live: Results | None = None) -> None:
     """Three figures of each arm, mean and 95 % interval over the seeds, one arm a line; `live` as crosses."""
-    arms = list(runs)
+    arms = [name for name in ARMS if name in runs]
     for k, (name, how) in enumerate(LOOKS.items()):
         y = np.arange(len(arms)) + 0.22 * (k - 1)
         mean, half = mean_interval(np.array([runs[arm][name] for arm in arms]).T)
@@ -172,31 +173,38 @@ def draw_arms(ax: Axes, runs: Results, live: Results | None = None) -> None:
     ax.grid(False, axis="y")
 
 
+def draw_seeds(ax: Axes, columns: dict[str, list[float]]) -> None:
+    """Bars at the means, a circle for each seed, moved aside where circles would meet."""
+    for k, values in enumerate(columns.values()):
+        how = CYCLE[k]
+        ax.bar(k, np.mean(values), 0.7, color=how.color, alpha=0.5, hatch=how.hatch, edgecolor="white")
+        order = [sorted(values).index(v) + values[:i].count(v) for i, v in enumerate(values)]
+        aside = 0.5 * (np.array(order) / max(len(values) - 1, 1) - 0.5)
+        ax.plot(k + aside, values, "o", color="#222222", markersize=3.5, mfc="none")
+    ax.set_xticks(range(len(columns)), list(columns))
+    ax.set(xlim=(-0.6, len(columns) - 0.4))
+    ax.grid(False, axis="x")
+
+
 def maze_figure(results: Results, live: Results | None = None) -> Figure:
-    """The maze; each arm's return and how often it reaches the goal; how often rollouts beat the data."""
-    made, (first, second, third) = figure(3, height=4.0, width=9.8, widths=(1.1, 1.7, 0.75))
-    draw_maze(first)
-    draw_arms(second, results["runs"], live)
-    for k, name in enumerate(("cell", "history")):
-        shares = results["imagined"][name]
-        third.bar(k, np.mean(shares), 0.6, color=CYCLE[k].color, alpha=0.5, hatch=CYCLE[k].hatch, edgecolor="white")
-        third.plot(np.full(len(shares), k), shares, "o", color="#222222", markersize=4, mfc="none")
-    third.set_xticks(range(2), ["the cell", "the history"])
-    third.set(title="rollouts that\nbeat the data", xlabel="behaviour sees", xlim=(-0.6, 1.6))
-    third.grid(False, axis="x")
-    legend_below(made, (first, second), ncols=3, fontsize=9)
-    panel_labels((first, second, third))
+    """The maze; each arm's return and how often it reaches the goal; how often rollouts beat the data, by what the
+    behaviour sees; and what the two earn that use the learned world."""
+    made, axes = figure(4, height=4.0, width=9.8, widths=(1.0, 1.5, 0.6, 0.75))
+    draw_maze(axes[0])
+    draw_arms(axes[1], results["runs"], live)
+    draw_seeds(axes[2], {name: results["imagined"][name] for name in ("cell", "history")})
+    axes[2].set(title="rollouts that\nbeat the data", xlabel="behaviour sees")
+    names = {"MBRCSL": "MBRCSL", "Q-iteration": "Q-iter."}
+    draw_seeds(axes[3], {label: results["modelled"][name] for name, label in names.items()})
+    axes[3].set(title="return / V*,\n20 seeds", xlabel="in the learned world", ylim=(0, 1.06))
+    legend_below(made, axes[:2], ncols=3, fontsize=9)
+    panel_labels(axes)
     return made
 
 
 def chains_figure(results: Results) -> Figure:
     """pass@1 of the three policies on held-out prompts, a circle for each seed."""
     made, ax = figure(height=3.0, width=6.4)
-    for k, values in enumerate(results["pass@1"].values()):
-        how = CYCLE[k]
-        ax.bar(k, np.mean(values), 0.6, color=how.color, alpha=0.5, hatch=how.hatch, edgecolor="white")
-        ax.plot(np.full(len(values), k), values, "o", color="#222222", markersize=4, mfc="none")
-    ax.set_xticks(range(len(results["pass@1"])), list(results["pass@1"]))
+    draw_seeds(ax, results["pass@1"])
     ax.set(ylabel="pass@1, held out", ylim=(0, 1.03))
-    ax.grid(False, axis="x")
     return made

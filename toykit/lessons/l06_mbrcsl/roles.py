@@ -52,10 +52,10 @@ def fit(model: nn.Module, rows: Tensor, learn: Sequence[bool], plan: Plan, seed:
     Raises ValueError for no row, rows that are not whole steps, a step of which nothing is learned, and a loss that is
     not finite.
     """
-    if rows.dim() != 2 or not len(rows) or (rows.shape[1] - 1) % len(learn):
-        raise ValueError(f"rows must be [N, 1 + a multiple of {len(learn)}] with N >= 1, got {list(rows.shape)}")
     if not any(learn):
         raise ValueError(f"learn must have a True, got {tuple(learn)}")
+    if rows.dim() != 2 or not len(rows) or (rows.shape[1] - 1) % len(learn):
+        raise ValueError(f"rows must be [N, 1 + a multiple of {len(learn)}] with N >= 1, got {list(rows.shape)}")
     device, generator = device_of(model), torch.Generator().manual_seed(seed)
     different, counts = rows.cpu().unique(dim=0, return_counts=True)
     shares = counts.double() / len(rows)

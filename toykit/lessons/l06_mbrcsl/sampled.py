@@ -179,7 +179,8 @@ def gpt(
     """The gpt rung: {"runs": {arm: {figure: [a number for each seed]}}}, of all arms or of `only` some.
 
     Without `only` it says too what was imagined (see `imagination`), and of the two that use the learned world the
-    returns on the seeds and on `more` of them, with what MBRCSL asked for. It takes minutes and keeps nothing in `folder`.
+    returns on the seeds and on `more` of them, with what MBRCSL asked for. It takes minutes and keeps nothing in
+    `folder`.
     """
     from tqdm.auto import tqdm
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from toykit.control import Counts, TabularData, TabularMDP, backward_induction
+from toykit.control import Counts, TabularData, TabularMDP, backward_induction, policy_of
 from toykit.control.offline import Imagined, ReturnConditioned, mbrcsl
 from toykit.control.simulation import enumerate_episodes
 from toykit.lessons.base import Results
@@ -75,9 +75,7 @@ def halves(mdp: TabularMDP, length: int) -> TabularData:
 
 def behaviour(data: TabularData, mdp: TabularMDP) -> Tensor:
     """The share [S, A] of each action in the data; uniform in a state that they do not hold."""
-    visits = Counts.of(data, mdp.n_states, mdp.n_actions).visits
-    total = visits.sum(-1, keepdim=True)
-    return torch.where(total > 0, visits / total.clamp(min=1.0), 1 / mdp.n_actions)
+    return policy_of(mdp, Counts.of(data, mdp.n_states, mdp.n_actions).visits)
 
 
 def earns(imagined: Imagined, mdp: TabularMDP) -> Results:
