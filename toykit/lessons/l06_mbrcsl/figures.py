@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
 from toykit.control.worlds import linear_q
 from toykit.control.worlds.grids import STITCHING, cells
@@ -136,9 +137,9 @@ def draw_maze(ax: Axes) -> None:
             if (i, j) not in free:
                 ax.add_patch(_square(j, -i, "#8A8A8A"))
     paths = {
-        "logged: short": ([(1, 2), (2, 2)], CYCLE[1], 0.13),
+        "logged: short": ([(1, 2), (2, 2)], CYCLE[4], 0.13),
         "logged: detour": ([(1, 2), (1, 1), (2, 1), (2, 2), (2, 3), (2, 4)], CYCLE[2], -0.13),
-        "the stitch": ([(1, 2), (2, 2), (2, 4)], CYCLE[0], 0.0),
+        "the stitch": ([(1, 2), (2, 2), (2, 4)], role("exact"), 0.0),
     }
     for name, (path, how, aside) in paths.items():
         x, y = np.array([(j + aside, -i + aside) for i, j in path]).T
@@ -151,9 +152,7 @@ def draw_maze(ax: Axes) -> None:
     ax.grid(False)
 
 
-def _square(x: float, y: float, color: str) -> object:
-    from matplotlib.patches import Rectangle
-
+def _square(x: float, y: float, color: str) -> Rectangle:
     return Rectangle((x - 0.5, y - 0.5), 1, 1, facecolor=color, edgecolor="#E4E4E4")
 
 

@@ -94,6 +94,11 @@ def fitted(u: int, phi: Tensor, ends: str = "fitted", weights: Tensor | None = N
     }
 
 
+def by_slip(ends: str) -> Results:
+    """The hinges at u = 4, weighted by the visits of nearly best policies."""
+    return {f"{slip:g}": fitted(4, features(4), ends, nearly_best(4, slip)) for slip in SLIPS}
+
+
 def residual(u: int) -> list[float]:
     """The largest error, by action, of the least-squares fit of T0 = r by the hinges and the state."""
     mdp = linear_q(u)
@@ -107,7 +112,8 @@ def fits() -> Results:
         "hinges": {str(u): fitted(u, features(u)) for u in (4, 8)},
         "hinges, known end": {str(u): fitted(u, features(u), ends="zero") for u in (4, 8)},
         "hinges and line": {str(u): fitted(u, features(u, line=True)) for u in (4, 16)},
-        "nearly best": {f"{slip:g}": fitted(4, features(4), weights=nearly_best(4, slip)) for slip in SLIPS},
+        "nearly best": by_slip("fitted"),
+        "nearly best, known end": by_slip("zero"),
         "table": fitted(4, by_action(torch.eye(15, dtype=torch.float64), 2)),
         "residual": {str(u): residual(u) for u in (4, 8, 16)},
     }

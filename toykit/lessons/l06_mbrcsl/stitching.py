@@ -11,6 +11,7 @@ from torch import Tensor
 
 from toykit.control import Counts, TabularData, TabularMDP, backward_induction, policy_of
 from toykit.control.offline import Imagined, ReturnConditioned, mbrcsl
+from toykit.control.offline.data import KEYS
 from toykit.control.simulation import enumerate_episodes
 from toykit.lessons.base import Results
 
@@ -55,17 +56,15 @@ def deterministic(after: Tensor, rewards: Tensor, horizon: int, terminal: Tensor
 
 def follow(mdp: TabularMDP, actions: list[list[int]]) -> TabularData:
     """The episodes of given actions, one list an episode, in a deterministic MDP."""
-    rows: list[tuple[int, int, float, int, bool]] = []
+    rows = []
     for episode in actions:
         state = int(mdp.start.argmax())
         for h, action in enumerate(episode):
             after = int(mdp.P[state, action].argmax())
-            rows.append((state, action, mdp.R[state, action].item(), after, h + 1 == len(episode)))
+            rows.append((state, action, mdp.R[state, action].item(), h + 1 == len(episode), False, after))
             state = after
-    states, taken, rewards, after, over = (np.array(column) for column in zip(*rows, strict=True))
-    named = {"observations": states, "actions": taken, "rewards": rewards, "next_observations": after}
-    ends = {"terminations": over, "truncations": np.zeros_like(over)}
-    return TabularData.of(named | ends, mdp.n_states, mdp.n_actions)
+    columns = map(np.array, zip(*rows, strict=True))
+    return TabularData.of(dict(zip((*KEYS, "next_observations"), columns, strict=True)), mdp.n_states, mdp.n_actions)
 
 
 def halves(mdp: TabularMDP, length: int) -> TabularData:
