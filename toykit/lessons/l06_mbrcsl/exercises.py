@@ -8,9 +8,10 @@ from torch import Tensor
 from toykit.exercises import Case, Exercise, Mistake, register
 
 
-def keep(imagined: Tensor, logged: Tensor) -> Tensor:
-    """bool [N]: the rollouts whose return is larger than that of every logged episode."""
-    return imagined > logged.max()
+def keep(imagined: Tensor, logged: Tensor) -> tuple[Tensor, Tensor]:
+    """bool [N], the rollouts whose return is larger than that of every logged episode; and the return to ask for."""
+    kept = imagined > logged.max()
+    return kept, (imagined[kept] if kept.any() else logged).max()
 
 
 def asked(target: float, predicted: Tensor, true: Tensor) -> Tensor:
@@ -20,6 +21,16 @@ def asked(target: float, predicted: Tensor, true: Tensor) -> Tensor:
 
 def _rollouts(imagined: tuple[float, ...], logged: tuple[float, ...]) -> tuple[Tensor, Tensor]:
     return torch.tensor(imagined, dtype=torch.float64), torch.tensor(logged, dtype=torch.float64)
+
+
+def _with_ties(imagined: Tensor, logged: Tensor) -> tuple[Tensor, Tensor]:
+    kept = imagined >= logged.max()
+    return kept, (imagined[kept] if kept.any() else logged).max()
+
+
+def _over_the_mean(imagined: Tensor, logged: Tensor) -> tuple[Tensor, Tensor]:
+    kept = imagined > logged.mean()
+    return kept, (imagined[kept] if kept.any() else logged).max()
 
 
 def _step(target: float, predicted: tuple[float, ...], true: tuple[float, ...]) -> tuple[float, Tensor, Tensor]:
@@ -64,14 +75,20 @@ KEEP = register(
         reference=keep,
         cases=(
             Case(_rollouts((1.0, 4.0, 3.0, 2.7), (3.0, 2.0)), "a tie among the rollouts"),
-            Case(_rollouts((0.5, 0.2), (1.0, 2.0, 3.0)), "nothing beats the data"),
             Case(_rollouts((5.0, 5.0, 7.0), (4.0, 1.0)), "several"),
+            Case(_rollouts((0.5, 0.2), (1.0, 2.0, 3.0)), "nothing beats the data"),
         ),
         mistakes=(
-            Mistake("A tie adds nothing to the data: keep what is strictly larger.", lambda i, d: i >= d.max()),
-            Mistake("The threshold is the best of the data, not their mean.", lambda i, d: i > d.mean()),
-            Mistake("The best rollouts need not beat the data: compare with the data.", lambda i, d: i == i.max()),
-            Mistake("The rollouts are what is filtered, one flag for each of them.", lambda i, d: d > i.max()),
+            Mistake("A tie adds nothing to the data: keep what is strictly larger.", _with_ties),
+            Mistake("The threshold is the best of the data, not their mean.", _over_the_mean),
+            Mistake(
+                "Ask for the best of what was kept: the policy never saw the data.",
+                lambda i, d: (i > d.max(), d.max()),
+            ),
+            Mistake(
+                "Where nothing beats the data nothing has a maximum: the plain policy asks for the best of the data.",
+                lambda i, d: (i > d.max(), i[i > d.max()].max()),
+            ),
         ),
         reason="In toykit it is the filter of control.offline.mbrcsl.",
     )

@@ -12,7 +12,7 @@ from toykit.control.worlds.grids import STITCHING, cells
 from toykit.lessons.base import Results
 from toykit.lessons.l06_mbrcsl.linear import hinges
 from toykit.lessons.l06_mbrcsl.sampled import ARMS
-from toykit.plots import Role, figure, legend_below, mean_interval, panel_labels, role
+from toykit.plots import figure, legend_below, mean_interval, panel_labels, role
 from toykit.plots.style import CYCLE
 
 ACTIONS = (CYCLE[0], CYCLE[1])
@@ -21,11 +21,7 @@ FITS = {
     "hinges, known end": ("hinges, end worth 0", CYCLE[0]),
     "hinges and line": ("one feature more", CYCLE[2]),
 }
-LOOKS: dict[str, Role] = {
-    "return": Role("#0072B2", "-", "o"),
-    "quick": Role("#D55E00", "-", "s"),
-    "goal": Role("#6E6E6E", "-", "D"),
-}
+LOOKS = {"return": CYCLE[0], "quick": CYCLE[1], "goal": CYCLE[3]}
 NAMES = {"return": "return / V*", "quick": "at the goal after 3 steps", "goal": "at the goal at any time"}
 FLOOR = 1e-14  # smaller errors are drawn on it
 
