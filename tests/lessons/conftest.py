@@ -6,15 +6,16 @@ import copy
 
 import pytest
 
-from toykit.lessons import judge, run
+from toykit.lessons import Lesson, judge, run
 from toykit.plots.images import pixels
 
 
 def pytest_collection_modifyitems(items):
     """The tests of one lesson go to one process, so that its results are made once (`--dist loadgroup`)."""
     for item in items:
-        if hasattr(item.module, "LESSON"):
-            item.add_marker(pytest.mark.xdist_group(item.module.LESSON.number))
+        lesson = getattr(getattr(item, "module", None), "LESSON", None)
+        if isinstance(lesson, Lesson):
+            item.add_marker(pytest.mark.xdist_group(lesson.number))
 
 
 @pytest.fixture(scope="module")
