@@ -79,12 +79,17 @@ def lookahead(mdp: TabularMDP, most: int | None = None, first: Tensor | None = N
         solvable = _optimal_where_it_goes(mdp, greedy, best.q, tie)
         reach = k + math.log(1 / gap**2, n_actions) if solvable and gap < math.inf and n_actions > 1 else float(k)
         rows.append((_worst_return(mdp, greedy), solvable, gap, reach if solvable else math.inf))
-        values = torch.cat([q.amax(-1)[1:], torch.zeros(1, mdp.n_states, dtype=q.dtype)])
-        q = mdp.q(values.masked_fill(mdp.terminal, 0.0))
+        q = backed_up(mdp, q)
     returns, solved, gaps, horizons = zip(*rows, strict=True)
     numbers = (torch.tensor(column, dtype=torch.float64) for column in (returns, gaps, horizons))
     returns_, gaps_, horizons_ = numbers
     return Lookahead(returns_, torch.tensor(solved), gaps_, horizons_, (mdp.start @ best.v[0]).item())
+
+
+def backed_up(mdp: TabularMDP, q: Tensor) -> Tensor:
+    """One sweep of Q-value iteration by step: R + discount E[max Q of the step after], [T, S, A] from q [T, S, A]."""
+    values = torch.cat([q.amax(-1)[1:], torch.zeros(1, mdp.n_states, dtype=q.dtype)])
+    return mdp.q(values.masked_fill(mdp.terminal, 0.0))
 
 
 def _worst_return(mdp: TabularMDP, greedy: Tensor) -> float:

@@ -49,6 +49,17 @@ def compare(
     }
 
 
+def remembered(path: Path | None, make: Callable[[], Any]) -> Any:
+    """What `make` gives, which is JSON-able; kept in the file at `path` and read from it the next time."""
+    if path is not None and path.exists():
+        return json.loads(path.read_text())
+    found = make()
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(found).encode())
+    return found
+
+
 def last(results: Results, method: str, figure: str) -> list[float]:
     """A figure of a method at the last stop of `compare`'s results, one value a seed."""
     return [path[-1] for path in results["runs"][method][figure]]

@@ -28,7 +28,7 @@ from toykit.control.online.posterior import FinitePosterior
 from toykit.control.online.pr_lsvi import PRLSVI, Learning, pr_lsvi
 from toykit.control.online.q_learning import QLearning
 from toykit.control.online.regret import Regret, regret_curves
-from toykit.control.online.sqirl import Sqirl, of_estimator, sqirl, table_means
+from toykit.control.online.sqirl import Sqirl, of_estimator, of_network, pooled_sqirl, sqirl, table_means
 from toykit.control.online.ucrl2 import UCRL2
 from toykit.control.online.watch import Watch
 
@@ -63,9 +63,11 @@ __all__ = [
     "noisy_lsvi",
     "norm_under",
     "of_estimator",
+    "of_network",
     "one_hot_features",
     "pbts",
     "policy_values",
+    "pooled_sqirl",
     "pooled_states",
     "pr_lsvi",
     "regret_curves",

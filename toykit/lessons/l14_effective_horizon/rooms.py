@@ -1,0 +1,75 @@
+"""Lesson 14 on the gpt rung, rooms: SQIRL with a network, PPO and DQN on grids of which the lookahead is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from toykit.control import MLP, TabularMDP, expected_return, lookahead
+from toykit.control.online import of_network, pooled_sqirl
+from toykit.control.online.baselines import learn
+from toykit.control.worlds import GRID_DESIGNS, grid_world
+from toykit.lessons.base import Results
+from toykit.lessons.compare import remembered
+from toykit.lessons.l14_effective_horizon.exact import near_best
+
+ENOUGH = 0.95  # of the best return: solved
+STEPS = 60_000
+EVERY = 2_000  # steps between two evaluations of PPO's and DQN's greedy policy
+KS, SIZES = (1, 2, 3), (2, 4, 8, 16, 32)  # of the last 32 x 40 x 40 steps at most
+HIDDEN = (64, 64)
+UPDATES, LR = 15, 3e-3  # of a fit, which goes on from the one before
+LEARNERS = (*(f"SQIRL, k = {k}" for k in KS), "ppo", "dqn")
+
+
+def by_sqirl(mdp: TabularMDP, k: int, seed: int, best: float) -> Results:
+    """Practical SQIRL with more and more episodes a step, until it solves the room.
+
+    {"steps", "share": of the best return} of each size that was tried; every size begins anew.
+    """
+    inputs, steps, shares = torch.eye(mdp.n_states), list[int](), list[float]()
+    for m in SIZES:
+        networks = (MLP(mdp.n_states, mdp.n_actions, HIDDEN, seed=len(KS) * seed + head) for head in range(k))
+        heads = [of_network(network, inputs, UPDATES, LR) for network in networks]
+        found = pooled_sqirl(mdp, m, heads, seed)
+        steps.append(found.steps)
+        shares.append(expected_return(mdp, found.policy) / best)
+        if shares[-1] >= ENOUGH:
+            break
+    return {"steps": steps, "share": shares}
+
+
+def by_library(mdp: TabularMDP, algorithm: str, seed: int, best: float) -> Results:
+    """PPO or DQN until it solves the room, as `by_sqirl` gives it."""
+    found = learn(mdp, algorithm, STEPS, seed, EVERY, ENOUGH * best)
+    return {"steps": found.steps.tolist(), "share": (found.values / best).tolist()}
+
+
+def room(name: str, learner: str, seeds: Sequence[int], best: float) -> list[Results]:
+    """How a learner fares in a room, one a seed."""
+    mdp = grid_world(name)
+    if learner in ("ppo", "dqn"):
+        return [by_library(mdp, learner, seed, best) for seed in seeds]
+    return [by_sqirl(mdp, KS[LEARNERS.index(learner)], seed, best) for seed in seeds]
+
+
+def experiment(
+    seeds: Sequence[int],
+    designs: Sequence[str] = tuple(GRID_DESIGNS),
+    learners: Sequence[str] = LEARNERS,
+    folder: Path | None = None,
+    progress: bool = False,
+) -> Results:
+    """{"near": {design: the k that is enough}, "runs": {learner: {design: [what `room` gives]}}}."""
+    from tqdm.auto import tqdm
+
+    exact = {name: lookahead(grid_world(name)) for name in designs}
+    runs: dict[str, dict[str, list[Results]]] = {learner: {} for learner in learners}
+    for name, learner in tqdm([(d, x) for d in designs for x in learners], unit="run", disable=not progress):
+        kept = None if folder is None else folder / f"{name}, {learner}.json"
+        runs[learner][name] = remembered(kept, partial(room, name, learner, seeds, exact[name].optimum))
+    near = {name: near_best(found, 1 - ENOUGH) for name, found in exact.items()}
+    return {"near": near, "enough": ENOUGH, "budget": STEPS, "runs": runs}
