@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toykit.control import TabularMDP, expected_return, lookahead, river_swim
+from toykit.control.effective_horizon import backed_up
 from toykit.control.worlds import completion_tree, decoy_corridor
 
 
@@ -86,3 +87,11 @@ def test_bad_input_is_refused():
     for options, message in (({"most": 0}, "most must be >= 1"), ({"tie": 0.0}, "tie must be > 0")):
         with pytest.raises(ValueError, match=message):
             lookahead(river_swim(horizon=3), **options)
+
+
+def test_a_sweep_by_hand():
+    """Two steps in a line of two states: from state 0 action 1 leads to state 1, which pays 3 or 1."""
+    P = [[[1.0, 0], [0, 1.0]], [[0, 1.0], [0, 1.0]]]
+    mdp = TabularMDP(P, [[0.0, 0.5], [3.0, 1.0]], discount=0.5, horizon=2, start=0)
+    q = torch.tensor([[[0.0, 0], [0, 0]], [[2.0, 4], [6, 8]]], dtype=torch.float64)
+    assert backed_up(mdp, q).tolist() == [[[2.0, 4.5], [7.0, 5.0]], [[0.0, 0.5], [3.0, 1.0]]]

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from toykit.lessons.compare import compare, follow, last, reaching
+from toykit.lessons.compare import compare, follow, last, reaching, remembered
 from toykit.policies import TabularLM
 from toykit.rollouts import Sampled
 from toykit.tasks.bandit import random_bandit
@@ -76,6 +76,18 @@ def test_a_finished_run_is_read_and_not_made_again(tmp_path):
     trainer = make(0)
     assert follow(trainer, 0, STOPS, measure, tmp_path, steps.append) == first
     assert trainer.done == 5 and sum(steps) == 5
+
+
+def test_what_is_remembered_is_made_once(tmp_path):
+    made = []
+
+    def make() -> dict[str, list[float]]:
+        made.append(1)
+        return {"values": [1.5, 2.0]}
+
+    path = tmp_path / "deeper" / "found.json"
+    assert remembered(path, make) == remembered(path, make) == {"values": [1.5, 2.0]} and len(made) == 1
+    assert remembered(None, make) == remembered(None, make) and len(made) == 3
 
 
 def test_progress_counts_the_steps_of_all_runs(capsys):

@@ -118,10 +118,10 @@ def sqirl(
     for i in range(n_steps):
         data = simulate(mdp, behaviour, m, seed=seed * n_steps + i) if episodes is None else episodes(behaviour, i)
         taken += len(data)
-        going, last = data.returns_to_go(mdp.discount), min(i + k, n_steps) - 1
+        going, step, last = data.returns_to_go(mdp.discount), data.step, min(i + k, n_steps) - 1
         q = torch.zeros_like(kept[0])
         for t in range(last, i - 1, -1):
-            at = data.step == t
+            at = step == t
             later = q.amax(-1)[data.next_states[at]].masked_fill(data.terminated[at], 0.0)
             target = going[at] if t == last else data.rewards[at] + mdp.discount * later
             q = regress(data.states[at], data.actions[at], target).masked_fill(~mdp.allowed, -torch.inf)
@@ -157,10 +157,9 @@ def pooled_sqirl(mdp: TabularMDP, m: int, heads: Sequence[Regressor], seed: int 
         pool = [torch.cat(columns) for columns in zip(pool, fresh, strict=True)] if pool else fresh
         pool = [column[pool[0] >= i] for column in pool]
         _, states, actions, rewards, after, over, target = pool
-        for head, fit in enumerate(heads):
-            if head:
-                target = rewards + mdp.discount * q.amax(-1)[after].masked_fill(over, 0.0)
+        for fit in heads:
             q = fit(states, actions, target).masked_fill(~mdp.allowed, -torch.inf)
+            target = rewards + mdp.discount * q.amax(-1)[after].masked_fill(over, 0.0)
         kept[i], policy[i] = q, q.argmax(-1)
         behaviour[i] = torch.nn.functional.one_hot(policy[i], mdp.n_actions)
     return Sqirl(policy, kept, taken)

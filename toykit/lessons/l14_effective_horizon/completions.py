@@ -161,7 +161,7 @@ def grpo(seed: int, kind: str) -> Trainer:
 
 
 def experiment(seeds: Sequence[int], folder: Path | None = None, progress: bool = False) -> Results:
-    """{"trees": {kind: facts, and "SQIRL, k": [share of the best return, one a seed]}, "grpo": {kind: a comparison}}."""
+    """{"trees": {kind: facts, and what SQIRL earns of the best by k, one a seed}, "grpo": {kind: a comparison}}."""
     from tqdm.auto import tqdm
 
     found: Results = {"trees": {}, "grpo": {}}

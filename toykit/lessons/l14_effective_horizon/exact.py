@@ -13,9 +13,8 @@ from toykit.control import Lookahead, TabularMDP, backward_induction, expected_r
 from toykit.control.effective_horizon import backed_up
 from toykit.control.offline.data import TabularData
 from toykit.control.online import sqirl
-from toykit.control.worlds import GRID_DESIGNS, decoy_corridor, grid_world
+from toykit.control.worlds import GRID_DESIGNS, completion_tree, decoy_corridor, grid_world
 from toykit.lessons.base import Results
-from toykit.lessons.l14_effective_horizon.trees import KINDS, binary_tree, card_tree, random_mdp
 
 ROWS = (  # of the card: length, decoy, slip
     (4, 0.05, 0.0),
@@ -28,9 +27,14 @@ ROWS = (  # of the card: length, decoy, slip
 )
 LENGTHS, ACTIONS, SLIPS = range(1, 8), (2, 3, 4, 5), (0.1, 0.25, 0.5)
 DECOYS = (0.003, 0.0625, 0.01, 0.02, 0.05, 0.1, 0.125, 0.2, 0.25, 0.5, 0.9)  # of which some are powers of 1/2 and 1/4
+KINDS = {  # of the card's trees: whether rewards are graded, and the slip
+    "binary": (False, 0.0),
+    "graded": (True, 0.0),
+    "binary, slip": (False, 0.25),
+    "graded, slip": (True, 0.25),
+}
 TREES, INSTANCES = 60, 200
 KS, SIZES = (1, 2, 3, 4), (30, 100, 300, 1000, 3000)
-NEAR = 0.01  # of the best return
 
 
 def run(seeds: tuple[int, ...] = tuple(range(40))) -> Results:
@@ -101,24 +105,34 @@ def closed_form() -> Results:
 def trees() -> Results:
     """Section B: how many of the card's trees have min_k 1, 2, 3 and 4, and one whose solvability comes and goes."""
     found: Results = {}
-    for kind, (slip, graded) in KINDS.items():
-        least = [lookahead(card_tree(seed, slip, graded)).least for seed in range(TREES)]
+    for kind, how in KINDS.items():
+        least = [lookahead(completion_tree(seed, *how)).least for seed in range(TREES)]
         found[kind] = [least.count(k) for k in range(1, 5)]
-    one = lookahead(card_tree(195, *KINDS["graded, slip"]))
+    one = lookahead(completion_tree(195, graded=True, slip=0.25))
     return found | {"seed 195": one.returns.tolist(), "solvable": one.solvable.tolist(), "optimum": one.optimum}
 
 
-def instances() -> Results:
-    """C1 on trees with slip and on MDPs with loops, C2 on trees with binary rewards and no slip.
+def random_mdp(seed: int) -> TabularMDP:
+    """Two to six states, two to four actions, one to six steps; probabilities are quarters and rewards 0, 1 or 2, so
+    that values tie."""
+    draw = np.random.default_rng(seed)
+    n_states, n_actions, horizon = int(draw.integers(2, 7)), int(draw.integers(2, 5)), int(draw.integers(1, 7))
+    P = draw.multinomial(4, np.full(n_states, 1 / n_states), (n_states, n_actions)) / 4
+    return TabularMDP(P, draw.integers(0, 3, (n_states, n_actions)), horizon=horizon, start=0)
 
-    lost       how far J_T is from J* at most
+
+def instances() -> Results:
+    """C1 on trees with slip and on MDPs with loops, C2 on trees of several shapes with binary rewards and no slip.
+
+    lost        how far J_T is from J* at most
     mismatched  k at which J_k = J* and solvability do not agree, of so many `ks`
-    returning  trees of which some k is not solvable though a smaller one is
-    first      binary trees that are solved at k = 1
+    returning   trees with slip of which some k is not solvable though a smaller one is
+    first       binary trees that are solved at k = 1; `right` have a leaf that pays
     """
-    slipping = [lookahead(card_tree(seed, *KINDS["graded, slip"])) for seed in range(INSTANCES)]
-    looping = [lookahead(random_mdp(seed)) for seed in range(INSTANCES)]
-    both = slipping + looping
+    slipping = [lookahead(completion_tree(seed, graded=True, slip=0.25)) for seed in range(INSTANCES)]
+    both = slipping + [lookahead(random_mdp(seed)) for seed in range(INSTANCES)]
+    shapes = [(2 + seed % 4, 2 + seed // 4 % 3) for seed in range(INSTANCES)]
+    binary = [lookahead(completion_tree(i, n_tokens=n, length=t), most=1) for i, (n, t) in enumerate(shapes)]
     return {
         "count": INSTANCES,
         "whole horizon": sum(bool(one.solvable[-1]) for one in both),
@@ -126,7 +140,8 @@ def instances() -> Results:
         "ks": sum(len(one.returns) for one in both),
         "mismatched": sum(int((is_best(one) != one.solvable).sum()) for one in both),
         "returning": sum(fails_again(one.solvable) for one in slipping),
-        "first": sum(lookahead(binary_tree(seed), most=1).least == 1 for seed in range(INSTANCES)),
+        "first": sum(one.least == 1 for one in binary),
+        "right": sum(one.optimum > 0 for one in binary),
     }
 
 
@@ -140,17 +155,12 @@ def fails_again(solvable: Tensor) -> bool:
     return bool((solvable[1:] < solvable[:-1]).any())
 
 
-def near_best(found: Lookahead, share: float = NEAR) -> int:
-    """The first k whose worst greedy policy comes within a share of the best return."""
-    return int((found.returns >= (1 - share) * found.optimum).nonzero()[0, 0]) + 1
-
-
 def design(name: str) -> Results:
     """The lookahead of a grid design, with the usual slip."""
     found = lookahead(grid_world(name))
     return {
         "least": found.least,
-        "near": near_best(found),
+        "near": found.near(),
         "returns": found.returns.tolist(),
         "optimum": found.optimum,
         "gap": found.gaps[(found.least or 1) - 1].item(),

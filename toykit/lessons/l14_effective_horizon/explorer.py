@@ -71,24 +71,22 @@ def horizon_figure(k: int = 1, length: int = 5, decoy: float = 0.05, world: str 
 
 def _draw_tree(ax: Axes, k: int, length: int, decoy: float, world: str, found: Found) -> None:
     """The corridor goes down; side branches end. What lies beyond depth k is left to chance."""
-    n_actions = WORLDS[world][0]
+    n_actions, step = WORLDS[world][0], -1.0 / length
     sides = np.linspace(0.45, 1.1, n_actions - 1)
     for depth in range(length):
-        on = depth < k
-        how = {"colors": SEARCHED.color if on else CHANCE, "linestyles": "-" if on else ":"}
-        lines = [[(0.0, -float(depth)), (0.0, -float(depth) - 1)]]
-        lines += [[(0.0, -float(depth)), (x, -float(depth) - 0.55)] for x in sides]
-        ax.add_collection(LineCollection(lines, linewidths=2.2 if on else 1.1, **how))
-        ends = DECOY.color if depth == 0 else "white"
-        marker = DECOY.marker if depth == 0 else "o"
-        ax.plot(sides, np.full(len(sides), -depth - 0.55), marker, color=ends, markeredgecolor="#666666", markersize=5)
-    ax.text(1.25, -0.55, f"decoy: {decoy:g}", fontsize=9, va="center", color=DECOY.color)
-    ax.plot(0.0, -float(length), "*", color="#117733", markersize=13)
-    ax.text(-0.15, -float(length), "1", fontsize=10, va="center", ha="right")
+        on, top, end = depth < k, depth * step, (depth + 0.55) * step
+        lines = [[(0.0, top), (0.0, top + step)], *([(0.0, top), (x, end)] for x in sides)]
+        style, color = ("-", SEARCHED.color) if on else (":", CHANCE)
+        ax.add_collection(LineCollection(lines, linewidths=2.2 if on else 1.1, colors=color, linestyles=style))
+        marker, fill = (DECOY.marker, DECOY.color) if depth == 0 else ("o", "white")
+        ax.plot(sides, np.full(len(sides), end), marker, color=fill, markeredgecolor="#666666", markersize=5)
+    ax.text(1.25, 0.55 * step, f"decoy: {decoy:g}", fontsize=9, va="center", color=DECOY.color)
+    ax.plot(0.0, -1.0, "*", color="#117733", markersize=13)
+    ax.text(-0.15, -1.0, "1", fontsize=10, va="center", ha="right")
     if k < length:
-        ax.plot(0.0, -float(k), "D", color=SEARCHED.color, markersize=7)
-        ax.text(-0.15, -float(k), f"by chance: {found.chance[k]:.2g}", fontsize=9, va="center", ha="right")
-    ax.set(title="searched (solid), left to chance (dotted)", xlim=(-1.9, 2.3), ylim=(-LONGEST - 0.5, 0.5))
+        ax.plot(0.0, k * step, "D", color=SEARCHED.color, markersize=7)
+        ax.text(-0.15, k * step, f"by chance: {found.chance[k]:.2g}", fontsize=9, va="center", ha="right")
+    ax.set(title="searched (solid), left to chance (dotted)", xlim=(-1.9, 2.3), ylim=(-1.08, 0.06))
     ax.set(xticks=[], yticks=[])
     ax.grid(False)
 
@@ -122,14 +120,14 @@ def horizon_words(k: int = 1, length: int = 5, decoy: float = 0.05, world: str =
     on, off = found.forward[k - 1], found.quitting[k - 1]
     says = "move on" if on > off + 1e-9 else "quit" if on < off - 1e-9 else "either"
     return (
-        f"A corridor of {length} steps with {world} and a decoy of {decoy:g}. At k = {k}, moving on has Q = {on:.3g} and "
-        f"quitting {off:.3g}: {says}. Acting on it earns {found.returns[k - 1]:.3g}, the best is {found.best:.3g}, and "
-        f"min_k is {found.least}."
+        f"A corridor of {length} steps with {world} and a decoy of {decoy:g}. At k = {k}, moving on has Q = {on:.3g} "
+        f"and quitting {off:.3g}: {says}. Acting on it earns {found.returns[k - 1]:.3g}, the best is {found.best:.3g}, "
+        f"and min_k is {found.least}."
     )
 
 
 def horizon_explorer(live: bool | None = None) -> Explorer:
-    """How far is looked, how long the corridor is, what the decoy pays, how many actions there are and how they slip."""
+    """How far is looked, how long the corridor is, what the decoy pays, how many actions there are, how they slip."""
     controls: dict[str, Any] = {
         "k": Slider(1, LONGEST, default=1, step=1, label="k"),
         "length": Slider.at(LENGTHS, 5, label="length L"),

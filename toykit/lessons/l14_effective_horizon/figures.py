@@ -166,7 +166,9 @@ def ranking_figure(results: Results) -> Figure:
         order = np.argsort(shares, kind="stable")
         halves["lower half"].append(paths[order[: len(order) // 2]].mean(0))
         halves["upper half"].append(paths[order[len(order) // 2 :]].mean(0))
-    left.set(title="each prompt", xlabel="places ranked rightly", ylabel="mean success over training", xlim=(-0.03, 1.03))
+    left.set(
+        title="each prompt", xlabel="places ranked rightly", ylabel="mean success over training", xlim=(-0.03, 1.03)
+    )
     for (name, curves), how in zip(halves.items(), CYCLE, strict=False):
         curve_with_interval(middle, stops, np.array(curves), f"{name} by rank", how, markers=6)
     middle.set(title="success under GRPO", xlabel="training steps", ylim=(0, 1.2))

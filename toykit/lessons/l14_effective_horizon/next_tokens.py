@@ -80,7 +80,7 @@ def values(
     tokens = torch.cat([prompts.tokens, written], 1)
     mask = torch.cat([prompts.mask, torch.ones_like(written, dtype=torch.bool)], 1)
     tried = read(policy, tokens, mask).logits[:, -1].topk(plan.candidates).indices
-    b, c, room = *tried.shape, task.horizon - written.shape[1] - 1
+    c, room = plan.candidates, task.horizon - written.shape[1] - 1
     before = torch.cat([written.repeat_interleave(c, 0), tried.view(-1, 1)], 1)
     asked = torch.cat([tokens.repeat_interleave(c, 0), tried.view(-1, 1)], 1)
     seen = nn.functional.pad(mask.repeat_interleave(c, 0), (0, 1), value=True)
@@ -91,7 +91,7 @@ def values(
         after = sample(policy, Prompts(ids, asked, seen), plan.rollouts, room, task.vocab.stop, generator)
         going = torch.isin(tried.view(-1, 1, 1), tried.new_tensor(task.vocab.stop), invert=True)
         whole, kept = torch.cat([whole, after.tokens], -1), torch.cat([kept, after.mask & going], -1)
-    return tried, task.score(ids, whole, kept).mean(-1).view(b, c)
+    return tried, task.score(ids, whole, kept).mean(-1).view(-1, c)
 
 
 def acting(policy: nn.Module, task: ChainSum, prompts: Prompts, plan: Plan, generator: torch.Generator) -> float:
@@ -105,9 +105,7 @@ def acting(policy: nn.Module, task: ChainSum, prompts: Prompts, plan: Plan, gene
     return float(task.score(prompts.ids, written[:, None], mask[:, None]).mean())
 
 
-def ranked(
-    policy: nn.Module, task: ChainSum, prompts: Prompts, plan: Plan, generator: torch.Generator
-) -> list[float]:
+def ranked(policy: nn.Module, task: ChainSum, prompts: Prompts, plan: Plan, generator: torch.Generator) -> list[float]:
     """For each prompt the share of the places of its chain of running sums where the chain's token has a positive Q^1
     and no other token that is tried has a larger one."""
     chains = [solutions[0] for solutions in task.solutions(prompts.ids)]

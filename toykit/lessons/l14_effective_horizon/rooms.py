@@ -14,7 +14,6 @@ from toykit.control.online.baselines import learn
 from toykit.control.worlds import GRID_DESIGNS, grid_world
 from toykit.lessons.base import Results
 from toykit.lessons.compare import remembered
-from toykit.lessons.l14_effective_horizon.exact import near_best
 
 ENOUGH = 0.95  # of the best return: solved
 STEPS = 60_000
@@ -71,5 +70,5 @@ def experiment(
     for name, learner in tqdm([(d, x) for d in designs for x in learners], unit="run", disable=not progress):
         kept = None if folder is None else folder / f"{name}, {learner}.json"
         runs[learner][name] = remembered(kept, partial(room, name, learner, seeds, exact[name].optimum))
-    near = {name: near_best(found, 1 - ENOUGH) for name, found in exact.items()}
+    near = {name: found.near(1 - ENOUGH) for name, found in exact.items()}
     return {"near": near, "enough": ENOUGH, "budget": STEPS, "runs": runs}
