@@ -30,8 +30,8 @@ from toykit.training import TrainConfig, Trainer
 TOKENS, LENGTH, SLIP = 8, 6, 0.25
 DECOYS = {"one reward": 0.0, "decoy": 0.07}
 EPISODES = 2048  # of SQIRL, for each place
-UPDATES, BATCH, LR = 80, 128, 1e-3  # of each of its fits
-STOPS = (0, 48, 96, 144, 192)  # steps of GRPO; 192 x 64 completions are as many as SQIRL's 6 x 2048
+UPDATES, BATCH, LR = 60, 128, 2e-3  # of each of its fits
+STOPS = (0, 64, 128, 192)  # steps of GRPO; 192 x 64 completions are as many as SQIRL's 6 x 2048
 GROUP = 64
 CONFIG = GPTConfig(TOKENS + 1, context=LENGTH + 1)
 
@@ -155,7 +155,7 @@ def measure(trainer: Trainer, seed: int, kind: str) -> Figures:
 def grpo(seed: int, kind: str) -> Trainer:
     """GRPO without a KL penalty, from a GPT that has learned nothing."""
     taken = method("grpo")
-    config = TrainConfig(lr=LR, max_grad_norm=1.0, seed=seed)
+    config = TrainConfig(lr=1e-3, max_grad_norm=1.0, seed=seed)
     objective = replace(taken, objective=taken.pieces.with_(kl=None))
     return Trainer(Slipping(GPT(CONFIG, seed)), task(kind), objective, Sampled(GROUP), config)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from toykit.control.worlds import GRID_DESIGNS
 from toykit.lessons.base import Results
 from toykit.lessons.l14_effective_horizon import completions, rooms
 from toykit.lessons.rungs import SEEDS
@@ -12,7 +11,7 @@ from toykit.lessons.rungs import SEEDS
 
 def gpt(
     seeds: tuple[int, ...] = SEEDS,
-    designs: tuple[str, ...] = tuple(GRID_DESIGNS),
+    designs: tuple[str, ...] = rooms.DESIGNS,
     learners: tuple[str, ...] = rooms.LEARNERS,
     folder: Path | None = None,
     progress: bool = False,
@@ -20,6 +19,6 @@ def gpt(
     """Both experiments; with other designs or learners the rooms alone."""
     at = (None, None) if folder is None else (folder / "rooms", folder / "completions")
     found = {"rooms": rooms.experiment(seeds, designs, learners, at[0], progress)}
-    if (designs, learners) != (tuple(GRID_DESIGNS), rooms.LEARNERS):
+    if (designs, learners) != (rooms.DESIGNS, rooms.LEARNERS):
         return found
     return found | {"completions": completions.experiment(seeds, at[1], progress)}
