@@ -9,7 +9,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from toykit.control import expected_return, lookahead, uniform_policy
+from toykit.control import backward_induction, expected_return, lookahead, uniform_policy
 from toykit.control.worlds import decoy_corridor
 from toykit.lessons import claims, judge, load, recorded, run
 from toykit.lessons.l14_effective_horizon import completions, exact, explorer, next_tokens, rooms
@@ -96,6 +96,16 @@ def test_episodes_are_those_of_the_behaviour_and_begin_anew_each_time():
     assert data.actions[data.step == 1].bincount().tolist() == pytest.approx([2000] * 3, abs=120)
     assert bool(mdp.terminal[data.next_states[data.terminated]].all())
     assert data.returns().mean().item() == pytest.approx(1 / 9, abs=0.015)
+
+
+def test_what_keeps_the_strict_k_of_a_room_large_is_next_to_nothing(results):
+    """In the sparse room at k = 31 some greedy action is still not the best one, by less than 1e-7."""
+    found = results["designs"]["sparse"]
+    assert found["least"] == 32 and 1 - found["returns"][0] / found["optimum"] < 3e-5
+    mdp = rooms.grid_world("sparse")
+    q, best = exact.iterates(mdp, 31)[-1], backward_induction(mdp).q
+    greedy = (q >= q.amax(-1, keepdim=True) - 1e-9) & ~mdp.terminal[:, None]
+    assert 1e-9 < ((best.amax(-1, keepdim=True) - best) * greedy).max().item() < 1e-7
 
 
 def test_random_mdps_have_loops_and_ties():
@@ -194,6 +204,15 @@ def test_a_short_run_of_the_rooms_decides_nothing_and_is_kept(tmp_path):
     assert found["rooms"]["near"] == {"shaped": 1, "sparse": 1} and "completions" not in found
     assert len(list((tmp_path / "rooms").iterdir())) == 2
     assert isinstance(LESSON.figures["gpt"]["rooms"](recorded(LESSON, "gpt"), live=found), Figure)
+
+
+def test_rooms_and_learners_that_there_are_not_are_refused():
+    for options, message in (
+        ({"learners": ("PPO",)}, "learners must be one of .*, got 'PPO'"),
+        ({"designs": ("spars",)}, "design must be one of .*, got 'spars'; did you mean 'sparse'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(LESSON, "gpt", seeds=(0,), **options)
 
 
 def test_the_library_learns_a_room():

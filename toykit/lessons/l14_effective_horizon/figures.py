@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from toykit.lessons.base import Results
@@ -13,8 +12,8 @@ from toykit.plots import Role, bars, curve_with_interval, figure, mean_interval,
 from toykit.plots.style import CYCLE
 
 SWEEPS: dict[str, Role] = dict(zip(("k = 1", "k = 2", "k = 3", "k = 4"), CYCLE, strict=False))
-LEARNERS: dict[str, Role] = {"ppo": CYCLE[0], "dqn": CYCLE[1]}
-NAMES = {"ppo": "PPO", "dqn": "DQN"}
+LEARNERS: dict[str, Role] = {"SQIRL": CYCLE[2], "ppo": CYCLE[0], "dqn": CYCLE[1]}
+SHOWN = {"SQIRL": "SQIRL", "ppo": "PPO", "dqn": "DQN"}
 
 
 def lookahead_figure(results: Results) -> Figure:
@@ -83,47 +82,44 @@ def designs_figure(results: Results) -> Figure:
 
 
 def rooms_figure(results: Results, live: Results | None = None) -> Figure:
-    """PPO's and DQN's steps to solve a room against SQIRL's, and against the k that is needed; medians over seeds.
+    """Steps until a room is solved by SQIRL, PPO and DQN, and against the k that is needed; medians over seeds.
 
-    A room that was not solved stands at the edge; crosses are the `live` run's SQIRL, on the lower axis.
+    What was not solved stands at the right (top) edge; crosses are the SQIRL of a `live` run.
     """
     rooms = results["rooms"]
-    edge = 1.6 * rooms["budget"]
-    mine = steps_to_solve(results, "SQIRL")
-    made, axes = figure(3, height=3.4, width=9.8)
-    for ax, learner in zip(axes, ("ppo", "dqn"), strict=False):
-        theirs = steps_to_solve(results, learner)
-        for i, name in enumerate(sorted(theirs, key=lambda name: (rooms["near"][name], name))):
-            x, y = (min(of[name], edge) for of in (mine, theirs))
-            ax.text(x, y, str(rooms["near"][name]), ha="center", va="center", fontsize=9, color=CYCLE[i % 2].color)
-        _steps_axis(ax, rooms["budget"], edge, both=True)
-        ax.set(title=f"{NAMES[learner]} against SQIRL", xlabel="SQIRL's steps", ylabel=f"{NAMES[learner]}'s steps")
-        if live is not None:
-            now = [min(x, edge) for x in steps_to_solve(live, "SQIRL").values()]
-            ax.plot(now, [1.05e3] * len(now), "x", color="black", markersize=7, markeredgewidth=1.6, clip_on=False)
-    for learner, how in LEARNERS.items():
-        found = steps_to_solve(results, learner)
-        x = [rooms["near"][name] * (1.04 if learner == "dqn" else 0.96) for name in found]
-        axes[2].plot(x, [min(y, edge) for y in found.values()], how.marker, color=how.color, label=NAMES[learner])
-    _steps_axis(axes[2], rooms["budget"], edge, both=False)
-    axes[2].set(title="against the k that is needed", xlabel="k within 5 % of the best", xscale="log")
-    axes[2].set_xticks((1, 2, 3, 5, 10), ("1", "2", "3", "5", "10"))
-    axes[2].minorticks_off()
-    axes[2].legend(loc="lower right")
-    panel_labels(axes)
+    edge = 1.8 * rooms["budget"]
+    made, (left, right) = figure(2, height=4.0, width=9.8, widths=(1.45, 1))
+    steps = {name: steps_to_solve(results, name) for name in LEARNERS}
+    names = sorted(rooms["near"], key=lambda name: (-steps["SQIRL"][name], -rooms["near"][name]))
+    rows = {name: i for i, name in enumerate(names)}
+    for (learner, how), shift in zip(LEARNERS.items(), (0.0, 0.22, -0.22), strict=True):
+        x = [min(steps[learner][name], edge) for name in names]
+        y = [rows[name] + shift for name in names]
+        left.plot(x, y, how.marker, color=how.color, label=SHOWN[learner], markersize=6)
+    if live is not None:
+        now = {name: min(x, edge) for name, x in steps_to_solve(live, "SQIRL").items()}
+        at = [rows[name] for name in now]
+        left.plot(list(now.values()), at, "x", color="black", markersize=8, markeredgewidth=1.6)
+    ticks, words = (1e3, 3e3, 1e4, 3e4, rooms["budget"], edge), ("1,000", "3,000", "10,000", "30,000", "60,000", "not")
+    left.set(xscale="log", xlim=(600, 1.25 * edge), ylim=(-0.7, len(names) + 1.0))
+    left.set_xticks(ticks, ("1,000", "3,000", "10,000", "30,000", "", "not"))
+    left.minorticks_off()
+    left.axvline(rooms["budget"], color="#888888", linewidth=0.9, linestyle="--")
+    left.set_yticks(range(len(names)), [f"{name} ({rooms['near'][name]})" for name in names], fontsize=8.5)
+    left.set(title="steps until solved (in brackets: k needed)", xlabel="steps")
+    left.legend(loc="upper left", ncols=3)
+    for (learner, how), shift in zip(LEARNERS.items(), (1.0, 1.06, 0.94), strict=True):
+        x = [rooms["near"][name] * shift for name in names]
+        y = [min(steps[learner][name], edge) for name in names]
+        right.plot(x, y, how.marker, color=how.color, markersize=6)
+    right.axhline(rooms["budget"], color="#888888", linewidth=0.9, linestyle="--")
+    right.set(xscale="log", yscale="log", ylim=(600, 1.25 * edge), xlabel="k within 5 % of the best")
+    right.set_xticks((1, 2, 3, 5, 10), ("1", "2", "3", "5", "10"))
+    right.set_yticks(ticks, words)
+    right.minorticks_off()
+    right.set(title="steps against k")
+    panel_labels((left, right))
     return made
-
-
-def _steps_axis(ax: Axes, budget: float, edge: float, both: bool) -> None:
-    """Steps on a logarithmic scale, with the edge for what was not solved."""
-    ticks, words = [1e3, 1e4, budget, edge], ["1,000", "10,000", "60,000", "not"]
-    limits = (900, 1.35 * edge)
-    ax.set(yscale="log", ylim=limits)
-    ax.set_yticks(ticks, words)
-    if both:
-        ax.set(xscale="log", xlim=limits)
-        ax.set_xticks(ticks, words)
-    ax.minorticks_off()
 
 
 def completions_figure(results: Results, live: Results | None = None) -> Figure:

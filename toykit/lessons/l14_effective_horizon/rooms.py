@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from toykit._checks import one_of
 from toykit.control import MLP, TabularMDP, expected_return, lookahead
 from toykit.control.online import of_network, pooled_sqirl
 from toykit.control.online.baselines import learn
@@ -68,9 +69,14 @@ def experiment(
     folder: Path | None = None,
     progress: bool = False,
 ) -> Results:
-    """{"near": {design: the k that is enough}, "runs": {learner: {design: [what `room` gives]}}}."""
+    """{"near": {design: the k that is enough}, "runs": {learner: {design: [what `room` gives]}}}.
+
+    Raises ValueError for a learner or a design that is not there.
+    """
     from tqdm.auto import tqdm
 
+    for learner in learners:
+        one_of("learners", learner, LEARNERS)
     exact = {name: lookahead(grid_world(name)) for name in designs}
     runs: dict[str, dict[str, list[Results]]] = {learner: {} for learner in learners}
     for name, learner in tqdm([(d, x) for d in designs for x in learners], unit="run", disable=not progress):
