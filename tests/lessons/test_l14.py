@@ -259,7 +259,7 @@ def test_the_record_of_the_gpt_rung():
     assert rows == RECORDED
 
 
-RECORDED = {f"G{i}": True for i in range(1, 9)}
+RECORDED = {f"G{i}": True for i in range(1, 10)}
 
 
 def of_completions(results, kind, name, value):
@@ -271,6 +271,9 @@ GPT_SPOILED = {
     "G6": lambda r: of_completions(r, "decoy", "SQIRL, k = 1", 0.6),
     "G7": lambda r: of_completions(r, "decoy", "SQIRL, k = 3", 0.8),
     "G8": lambda r: of_completions(r, "decoy", "SQIRL, k = 3", 0.0),
+    "G9": lambda r: r["completions"]["grpo"]["decoy"]["runs"]["GRPO"].update(
+        {"first token 0": [[0.1, 0.2 + 0.01 * i] for i in range(5)]}
+    ),
 }
 
 

@@ -2,7 +2,8 @@
 
 C1 to C5 and the numbers are the card's; D1 is its sentence on grids, which does not hold as it stands, D2 is what does,
 and C3b is the closed form that holds with slip. The directions of the effects were set down before the first run on
-their seeds: those of C4 and of the rooms by the card, those of the completions by the exact lookahead of their trees.
+their seeds: those of C4 and of the rooms by the card, those of the completions by the exact lookahead of their trees,
+and that of G9 with a run of seed 100 in view, in which GRPO had left the decoy at the end and G8 did not hold.
 """
 
 from __future__ import annotations
@@ -227,6 +228,12 @@ def ahead_of_grpo(results: Results) -> Evidence:
     )
 
 
+def drawn_away(results: Results) -> Evidence:
+    """How much the probability of the first token 0 has grown by the first stop."""
+    paths = results["completions"]["grpo"]["decoy"]["runs"]["GRPO"]["first token 0"]
+    return below([path[1] - path[0] for path in paths], 0.0)
+
+
 GPT: tuple[tuple[str, Check], ...] = (
     ("rooms: where SQIRL needs more steps PPO needs more", partial(correlated, learner="ppo")),
     ("rooms: where SQIRL needs more steps DQN needs more", partial(correlated, learner="dqn")),
@@ -242,6 +249,7 @@ GPT: tuple[tuple[str, Check], ...] = (
         partial(reaches, kind="decoy", k=3, above=0.9),
     ),
     ("completions, a decoy: GRPO ends below SQIRL with k = 3", ahead_of_grpo),
+    ("completions, a decoy: GRPO first turns to it, away from the right first token", drawn_away),
 )
 
 
