@@ -156,9 +156,11 @@ def fails_again(solvable: Tensor) -> bool:
 
 
 def design(name: str) -> Results:
-    """The lookahead of a grid design, with the usual slip."""
-    found = lookahead(grid_world(name))
+    """The lookahead of a grid design, with the usual slip, and Q^1 of the four moves from the start."""
+    mdp = grid_world(name)
+    found = lookahead(mdp)
     return {
+        "start": uniform_values(mdp)[0, int(mdp.start.argmax())].tolist(),
         "least": found.least,
         "near": found.near(),
         "returns": found.returns.tolist(),
