@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 
 import pytest
@@ -224,16 +223,16 @@ def test_the_library_learns_a_room():
 ROOM = {"solved": {"steps": [100, 300], "share": [0.2, 0.96]}, "not": {"steps": [100, 500], "share": [0.2, 0.5]}}
 
 
-def rooms_of(ppo):
-    """Six rooms, solved by SQIRL after 1,000 to 6,000 steps and by PPO as said; five seeds."""
+def rooms_of(library):
+    """Six rooms, solved by SQIRL after 1,000 to 6,000 steps and by PPO and DQN as said; five seeds."""
     near = {name: i for i, name in enumerate("abcdef")}
 
     def runs(steps):
         return {name: [{"steps": [at + seed], "share": [1.0]} for seed in range(5)] for name, at in steps.items()}
 
     mine = {name: 1000.0 * (i + 1) for i, name in enumerate(near)}
-    theirs = dict(zip(near, ppo, strict=True))
-    return {"rooms": {"near": near, "enough": 0.95, "runs": {"SQIRL, k = 1": runs(mine), "ppo": runs(theirs)}}}
+    theirs = runs(dict(zip(near, library, strict=True)))
+    return {"rooms": {"near": near, "enough": 0.95, "runs": {"SQIRL, k = 1": runs(mine), "ppo": theirs, "dqn": theirs}}}
 
 
 def test_steps_to_solve_are_medians_of_the_best_k():
@@ -251,44 +250,49 @@ def test_a_correlation_over_designs_can_hold_fail_and_be_undecided():
     good, bad = over_designs(order, [2.0, 1, 3, 4, 6, 5, 7, 8], 5), over_designs(order, order[::-1], 5)
     assert good.holds is True and good.interval[0] > 0 and good.interval[0] <= good.measured <= good.interval[1]
     assert bad.holds is False and bad.measured == pytest.approx(-1.0)
+    two = over_designs([1.0, 2, 9, 9, 9, 9, 9, 9], order, 5)  # a resample without the first two says nothing
+    assert two.holds is False and two.interval[0] == 0.0 and two.measured > 0.7
     assert over_designs(order, order, 4).holds is None and over_designs(order, [math.inf] * 8, 5).holds is None
 
 
-def test_the_record_of_the_gpt_rung():
+def test_of_the_gpt_rung_two_claims_hold_by_its_record():
     rows = {row["claim"]: row["holds"] for row in claims(LESSON, "gpt")}
-    assert rows == RECORDED
+    assert rows == {f"G{i}": i in (3, 6) for i in range(1, 10)}
 
 
-RECORDED = {f"G{i}": True for i in range(1, 10)}
+def of_completions(one=0.95, misled=0.2, enough=0.95, grpo=0.9, first=(0.13, 0.1)):
+    """What SQIRL and GRPO earn where there are completions, five seeds a little apart."""
+
+    def about(value):
+        return [value + 0.001 * i for i in range(5)]
+
+    trees = {"one reward": {"SQIRL, k = 1": about(one)}}
+    trees["decoy"] = {"SQIRL, k = 1": about(misled), "SQIRL, k = 3": about(enough)}
+    paths = {"greedy": [[0.1, grpo + 0.0001 * i] for i in range(5)]}
+    paths["first token 0"] = [[first[0], first[1] + 0.001 * i] for i in range(5)]
+    return {"completions": {"trees": trees, "grpo": {"decoy": {"runs": {"GRPO": paths}}}}}
 
 
-def of_completions(results, kind, name, value):
-    results["completions"]["trees"][kind][name] = [value + 0.001 * i for i in range(5)]
-
-
-GPT_SPOILED = {
-    "G5": lambda r: of_completions(r, "one reward", "SQIRL, k = 1", 0.8),
-    "G6": lambda r: of_completions(r, "decoy", "SQIRL, k = 1", 0.6),
-    "G7": lambda r: of_completions(r, "decoy", "SQIRL, k = 3", 0.8),
-    "G8": lambda r: of_completions(r, "decoy", "SQIRL, k = 3", 0.0),
-    "G9": lambda r: r["completions"]["grpo"]["decoy"]["runs"]["GRPO"].update(
-        {"first token 0": [[0.1, 0.2 + 0.01 * i] for i in range(5)]}
-    ),
-}
-
-
-@pytest.mark.parametrize("claim", GPT_SPOILED)
-def test_each_claim_on_completions_fails_where_its_record_says_otherwise(claim, failing):
-    wrong = copy.deepcopy(recorded(LESSON, "gpt"))
-    GPT_SPOILED[claim](wrong)
-    assert claim in failing(wrong, "gpt")
+@pytest.mark.parametrize(
+    ("claim", "spoiled"),
+    [
+        ("G5", {"one": 0.8}),
+        ("G6", {"misled": 0.6}),
+        ("G7", {"enough": 0.8}),
+        ("G8", {"grpo": 1.0}),
+        ("G9", {"first": (0.1, 0.13)}),
+    ],
+)
+def test_each_claim_on_completions_can_hold_and_fail(claim, spoiled):
+    check = {one.id: one.check for one in LESSON.claims_of("gpt")}[claim]
+    assert check(of_completions()).holds is True and check(of_completions(**spoiled)).holds is False
 
 
 def test_claims_on_rooms_follow_their_results_both_ways():
     checks = {claim.id: claim.check for claim in LESSON.claims_of("gpt")}
     rising, falling = rooms_of([10.0, 20, 30, 40, 50, 60]), rooms_of([60.0, 50, 40, 30, 20, 10])
-    assert [checks[name](rising).holds for name in ("G1", "G3")] == [True, True]
-    assert [checks[name](falling).holds for name in ("G1", "G3")] == [False, False]
+    assert [checks[f"G{i}"](rising).holds for i in (1, 2, 3, 4)] == [True] * 4
+    assert [checks[f"G{i}"](falling).holds for i in (1, 2, 3, 4)] == [False] * 4
 
 
 def test_values_by_rollouts_are_those_of_the_tree():

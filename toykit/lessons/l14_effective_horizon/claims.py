@@ -194,14 +194,17 @@ def steps_to_solve(results: Results, learner: str) -> dict[str, float]:
 
 
 def over_designs(x: Sequence[float], y: Sequence[float], seeds: int) -> Evidence:
-    """Spearman's correlation over designs with the 95 % interval of a bootstrap over them."""
+    """Spearman's correlation over designs with the 95 % interval of a bootstrap over them.
+
+    A resample in which all values tie shows no correlation: 0.
+    """
     a, b = (torch.tensor(values, dtype=torch.float64) for values in (x, y))
     measured = float(rank_correlation(a, b))
     if seeds < 5 or math.isnan(measured):
         return Evidence(None, measured, "> 0, over 5 seeds or more")
     again = torch.randint(len(x), (RESAMPLED, len(x)), generator=torch.Generator().manual_seed(0))
-    found = rank_correlation(a[again], b[again])
-    low, high = found[~found.isnan()].quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    found = rank_correlation(a[again], b[again]).nan_to_num(0.0)
+    low, high = found.quantile(torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
     return Evidence(low > 0, measured, "> 0, bootstrap over designs", interval=(low, high))
 
 
