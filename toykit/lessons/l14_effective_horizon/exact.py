@@ -25,7 +25,7 @@ ROWS = (  # of the card: length, decoy, slip
     (5, 0.05, 0.1),
     (5, 0.05, 0.25),
 )
-LENGTHS, ACTIONS, SLIPS = range(1, 8), (2, 3, 4, 5), (0.1, 0.25, 0.5)
+LENGTHS, ACTIONS, SLIPS = range(1, 7), (2, 3, 4), (0.1, 0.25, 0.5)
 DECOYS = (0.003, 0.0625, 0.01, 0.02, 0.05, 0.1, 0.125, 0.2, 0.25, 0.5, 0.9)  # of which some are powers of 1/2 and 1/4
 KINDS = {  # of the card's trees: whether rewards are graded, and the slip
     "binary": (False, 0.0),
@@ -94,7 +94,7 @@ def closed_form() -> Results:
         for k, q in enumerate(iterates(mdp, length), start=1):
             error = max(error, abs(q[0, 0, 0].item() - n_actions ** float(k - length)))
     slipping = {"corridors": 0, "wrong": 0, "wrong without q": 0}
-    for length, n_actions, decoy, slip in product(LENGTHS[1:6:2], ACTIONS[:3], DECOYS, SLIPS):
+    for length, n_actions, decoy, slip in product(LENGTHS[2::2], ACTIONS, DECOYS, SLIPS):
         least = lookahead(decoy_corridor(length, decoy, n_actions, slip)).least
         slipping["corridors"] += 1
         slipping["wrong"] += least != closed_form_k(length, decoy, n_actions, slip)
