@@ -87,7 +87,6 @@ def test_the_closed_form_by_hand():
     # with slip 1/4 and three actions a step succeeds with 5/6: 25/36 of 1/9 is below 0.1, 125/216 of 1/3 above it
     assert exact.closed_form_k(5, 0.1, slip=0.25) == 4 and exact.closed_form_k(5, 0.1) == 3
     assert lookahead(decoy_corridor(5, 0.1, slip=0.25)).least == 4
-    assert exact.closed_form_k(8, 0.9, slip=0.5) == 1  # the decoy is the best that there is
 
 
 def test_episodes_are_those_of_the_behaviour_and_begin_anew_each_time():

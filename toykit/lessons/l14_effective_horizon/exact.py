@@ -50,13 +50,17 @@ def run(seeds: tuple[int, ...] = tuple(range(40))) -> Results:
 
 
 def closed_form_k(length: int, decoy: float, n_actions: int = 3, slip: float = 0.0) -> int:
-    """The least k with q^(k - 1) A^-(L - k) > c, q = 1 - p + p / A; 1 where the decoy is the best that there is.
+    """The least k with q^(k - 1) A^-(L - k) > c: k - 1 chosen steps succeed with q each, the rest is left to chance.
 
-    After k - 1 steps forward, each of which succeeds with probability q, the rest is left to chance.
+    The end must be worth more than the decoy: q^(L - 1) > c.
     """
-    q = 1 - slip + slip / n_actions
-    ks = (k for k in range(1, length + 1) if q ** (k - 1) * float(n_actions) ** (k - length) > decoy)
-    return next(ks, 1)
+    q = succeeds(n_actions, slip)
+    return next(k for k in range(1, length + 1) if q ** (k - 1) * float(n_actions) ** (k - length) > decoy)
+
+
+def succeeds(n_actions: int, slip: float) -> float:
+    """q = 1 - p + p / A: the probability that a chosen action is executed."""
+    return 1 - slip + slip / n_actions
 
 
 def iterates(mdp: TabularMDP, count: int) -> list[Tensor]:
@@ -85,7 +89,8 @@ def corridor(length: int, decoy: float, slip: float) -> Results:
 
 def closed_form() -> Results:
     """C3 on a grid: how many corridors, how many whose min_k is not the closed form's, and how far Q^k(0, forward) is
-    from A^-(L - k) at most; then the same grid with slip, by the closed form with q and by the card's without it."""
+    from A^-(L - k) at most; then with slip, by the closed form with q and by the card's without it, where the end is
+    worth more than the decoy."""
     count, wrong, error = 0, 0, 0.0
     for length, n_actions, decoy in product(LENGTHS, ACTIONS, DECOYS):
         mdp = decoy_corridor(length, decoy, n_actions)
@@ -95,6 +100,8 @@ def closed_form() -> Results:
             error = max(error, abs(q[0, 0, 0].item() - n_actions ** float(k - length)))
     slipping = {"corridors": 0, "wrong": 0, "wrong without q": 0}
     for length, n_actions, decoy, slip in product(LENGTHS[2::2], ACTIONS, DECOYS, SLIPS):
+        if succeeds(n_actions, slip) ** (length - 1) <= decoy:
+            continue
         least = lookahead(decoy_corridor(length, decoy, n_actions, slip)).least
         slipping["corridors"] += 1
         slipping["wrong"] += least != closed_form_k(length, decoy, n_actions, slip)
