@@ -7,8 +7,8 @@ running sum and the digit, a verifier scores it, and the policy writes the chain
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from toykit._checks import one_of
 from toykit.control.simulation import draw
 from toykit.lessons.base import Results
+from toykit.lessons.compare import remembered
 from toykit.lessons.l06_mbrcsl.roles import Plan, fit, law, written
 from toykit.lessons.l06_mbrcsl.sampled import turned
 from toykit.lessons.llm import facts
@@ -25,7 +26,6 @@ from toykit.policies import device_of
 from toykit.policies.hub import check_device
 from toykit.policies.qwen3 import qwen3
 from toykit.tasks import ChainSum, Vocab
-from toykit.training.checkpoint import write_whole
 
 MOST = 9  # the largest return that has a token
 WORDS = ChainSum.vocab.tokens
@@ -160,15 +160,10 @@ def llm(
 
     chosen = SIZES[one_of("size", size, SIZES)]
     check_device(device)
-    rows = []
-    for seed in tqdm(seeds, unit="seed", disable=not progress):
-        path = None if folder is None else folder / f"seed_{seed}.json"
-        if path is not None and path.exists():
-            rows.append(json.loads(path.read_text()))
-            continue
-        rows.append(one(seed, chosen, device))
-        if path is not None:
-            write_whole(path, json.dumps(rows[-1]).encode())
+    rows = [
+        remembered(None if folder is None else folder / f"seed_{seed}.json", partial(one, seed, chosen, device))
+        for seed in tqdm(seeds, unit="seed", disable=not progress)
+    ]
     found = turned(rows)
     kept = found.pop("kept")
     return {"pass@1": found, "kept": kept} | facts(size, qwen3(VOCAB, chosen.model))
