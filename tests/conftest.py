@@ -121,6 +121,14 @@ GREEDY = torch.tensor([0.3, 0.8], dtype=torch.float64)  # rewards of greedy comp
 VALUES = torch.tensor([[0.4, 0.3, 0.6], [0.5, 0.7, 0.2]], dtype=torch.float64)  # a critic's [B, nodes]
 
 
+@pytest.fixture(autouse=True)
+def threads():
+    """Torch's threads are those of the whole process: a test that changed them would slow down all after it."""
+    before = torch.get_num_threads()
+    yield
+    assert torch.get_num_threads() == before
+
+
 @pytest.fixture(scope="session")
 def tricks() -> Tricks:
     task, logits = tricks_tree()

@@ -7,6 +7,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 
 from toykit.bench.apart import Apart, Loop, Turn
 from toykit.bench.base import TINY, Benchmark, Case
@@ -35,8 +36,12 @@ def share_of(mdp: TabularMDP, error: float) -> float:
 
 def quantecon_problem(mdp: TabularMDP) -> Any:
     """The same MDP as QuantEcon has it: dense, or pairs of state and action over a sparse matrix of scipy."""
-    from quantecon.markov import DiscreteDP
     from scipy.sparse import csr_matrix
+
+    threads = torch.get_num_threads()
+    from quantecon.markov import DiscreteDP
+
+    torch.set_num_threads(threads)  # numba, which it brings along, sets OpenMP's for the whole process
 
     if mdp.successors is None:
         return DiscreteDP(mdp.R.numpy(), mdp.P.numpy(), mdp.discount)
