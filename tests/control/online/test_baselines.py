@@ -37,7 +37,7 @@ def test_both_learn_a_short_corridor_exactly_and_stop_there(algorithm):
     assert expected_return(SHORT, found.policy) == found.values[-1]
 
 
-@pytest.mark.parametrize(("algorithm", "settings"), [("ppo", {"n_steps": 25}), ("dqn", {})])
+@pytest.mark.parametrize(("algorithm", "settings"), [("ppo", {"n_steps": 16}), ("dqn", {})])
 def test_the_seed_fixes_every_byte_and_nothing_outside_is_drawn(algorithm, settings):
     pytest.importorskip("stable_baselines3")
     mdp = decoy_corridor(4, 0.3, slip=0.2)
