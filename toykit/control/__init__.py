@@ -7,6 +7,7 @@ from toykit.control.backups import Aggregator, Expectile, LogSumExp, Max, Mean, 
 from toykit.control.batched import policy_values, q_values, sweep
 from toykit.control.counts import Counts, bonus
 from toykit.control.distractors import Distractors
+from toykit.control.drifting_env import DriftingEnv
 from toykit.control.effective_horizon import Lookahead, lookahead
 from toykit.control.envs import TreeEnv
 from toykit.control.evaluation import action_values, advantages, evaluate, expected_return
@@ -61,6 +62,7 @@ __all__ = [
     "Chi2Maximum",
     "Counts",
     "Distractors",
+    "DriftingEnv",
     "DynamicsModel",
     "Expectile",
     "HorizonSolution",

@@ -13,6 +13,7 @@ from toykit.control.worlds.corridors import decoy_corridor, linear_q
 from toykit.control.worlds.examples import river_swim
 from toykit.control.worlds.grids import GridDesign, grid_world, stitching_maze
 from toykit.control.worlds.outcomes import Outcomes, Table
+from toykit.control.worlds.random import linear_mdp
 
 
 def from_gymnasium(
@@ -64,15 +65,27 @@ class MDPEnv(gymnasium.Env[int, int]):
     def __init__(self, mdp: TabularMDP, render_mode: str | None = None) -> None:
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode must be None or 'ansi', got {render_mode!r}")
-        self.mdp, self.render_mode = mdp, render_mode
+        self.render_mode = render_mode
         self.observation_space = gymnasium.spaces.Discrete(mdp.n_states)
         self.action_space = gymnasium.spaces.Discrete(mdp.n_actions)
-        self.initial_state_distrib = mdp.start.numpy()
+        self._hold(mdp)
+        self._state, self._step = int(self.initial_state_distrib.argmax()), 0
+        self._draws: np.random.Generator | None = None
+
+    def _hold(self, mdp: TabularMDP) -> None:
+        self.mdp, self.initial_state_distrib = mdp, mdp.start.numpy()
         self._cumulative = mdp.P.cumsum(-1).numpy()
         self._successors = None if mdp.successors is None else mdp.successors.numpy()
         self._reward, self._terminal, self._allowed = mdp.R.numpy(), mdp.terminal.numpy(), mdp.allowed.numpy()
-        self._state, self._step = int(self.initial_state_distrib.argmax()), 0
-        self._draws: np.random.Generator | None = None
+
+    def change(self, mdp: TabularMDP) -> None:
+        """Goes on by another MDP, from the state and the step where it is.
+
+        Raises ValueError for another number of states or actions.
+        """
+        if mdp.R.shape != self.mdp.R.shape:
+            raise ValueError(f"mdp must have states and actions {list(self.mdp.R.shape)}, got {list(mdp.R.shape)}")
+        self._hold(mdp)
 
     @property
     def P(self) -> Table:
@@ -119,8 +132,14 @@ class MDPEnv(gymnasium.Env[int, int]):
         """The state and the step as text (None without a render mode)."""
         return f"state {self._state}, step {self._step}" if self.render_mode == "ansi" else None
 
+    @property
+    def action_mask(self) -> NDArray[np.int8]:
+        """int8 [A]: 1 for the actions that are allowed where it is."""
+        mask: NDArray[np.int8] = self._allowed[self._state].astype(np.int8)
+        return mask
+
     def _info(self, invalid: bool) -> dict[str, Any]:
-        return {"action_mask": self._allowed[self._state].astype(np.int8), "step": self._step, "invalid": invalid}
+        return {"action_mask": self.action_mask, "step": self._step, "invalid": invalid}
 
 
 def to_gymnasium(mdp: TabularMDP, render_mode: str | None = None) -> MDPEnv:
@@ -151,6 +170,18 @@ def grid_world_env(design: GridDesign | str = "sparse", slip: float = 0.25, rend
 def linear_q_env(u: int = 4, render_mode: str | None = None) -> MDPEnv:
     """The environment of `toykit.control.worlds.linear_q`."""
     return MDPEnv(linear_q(u), render_mode)
+
+
+def linear_mdp_env(
+    n_states: int = 20,
+    n_actions: int = 4,
+    horizon: int = 10,
+    n_features: int = 4,
+    seed: int = 0,
+    render_mode: str | None = None,
+) -> MDPEnv:
+    """The environment of `toykit.control.worlds.linear_mdp`."""
+    return MDPEnv(linear_mdp(n_states, n_actions, horizon, n_features, seed).mdp, render_mode)
 
 
 def stitching_maze_env(horizon: int = 10, render_mode: str | None = None) -> MDPEnv:
