@@ -10,8 +10,8 @@ import pytest
 import torch
 from gymnasium.utils.env_checker import check_env
 
-from toykit.control import DriftingEnv, MDPEnv, TabularMDP, river_swim
-from toykit.control.worlds import Drifting, swapped_chain
+from toykit.control import DriftingEnv, MDPEnv, TabularMDP, from_gymnasium, river_swim
+from toykit.control.worlds import Drifting, TableVectorEnv, swapped_chain
 
 HERE = torch.eye(2, dtype=torch.float64)[:, None].expand(2, 2, 2)  # whatever one does, one stays where one is
 FIRST = TabularMDP(HERE, [[0.0, 1.0], [0.0, 1.0]], start=1)
@@ -67,6 +67,12 @@ def test_gymnasium_finds_nothing_to_say_about_them():
         assert isinstance(env.unwrapped, MDPEnv)
         states = [env.reset(seed=5)[0], *(env.step(1)[0] for _ in range(5))]
         assert states == [env.reset(seed=5)[0], *(env.step(1)[0] for _ in range(5))]
+
+
+@pytest.mark.parametrize("read", [from_gymnasium, lambda env: TableVectorEnv(env, 2)])
+def test_an_environment_that_drifts_is_not_one_table(read):
+    with pytest.raises(ValueError, match="env must follow one transition table, one that drifts has its phases"):
+        read(gymnasium.make("toykit/Drifting-v0"))
 
 
 def test_another_number_of_states_is_refused():

@@ -24,7 +24,7 @@ class DriftingEnv(gymnasium.Wrapper[int, int, int, int]):
 
     def __init__(self, world: Drifting, render_mode: str | None = None) -> None:
         super().__init__(MDPEnv(world.phases[0], render_mode))
-        self.world = world
+        self.world, self.env.drifts = world, True
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
         """Starts in the first phase; see `MDPEnv.reset`."""

@@ -31,8 +31,8 @@ def from_gymnasium(
 
     States keep their indices; an action that the table leaves out is not allowed. A state where episodes end is
     terminal; where it can also be entered without an end, as in Taxi, the ends lead to one more state, the last.
-    Raises ValueError for an environment without a table (`P` and `initial_state_distrib`), and for Taxi's fickle
-    passenger, whom the table does not describe.
+    Raises ValueError for an environment without a table (`P` and `initial_state_distrib`), for Taxi's fickle
+    passenger, whom the table does not describe, and for one that drifts, whose table changes.
     """
     found = Outcomes.of_env(gymnasium.make(env, **options) if isinstance(env, str) else env)
     P, R, successors, ends, start = found.P, found.rewards, found.successors, found.ends, found.start
@@ -65,7 +65,7 @@ class MDPEnv(gymnasium.Env[int, int]):
     def __init__(self, mdp: TabularMDP, render_mode: str | None = None) -> None:
         if render_mode not in (None, "ansi"):
             raise ValueError(f"render_mode must be None or 'ansi', got {render_mode!r}")
-        self.render_mode = render_mode
+        self.render_mode, self.drifts = render_mode, False
         self.observation_space = gymnasium.spaces.Discrete(mdp.n_states)
         self.action_space = gymnasium.spaces.Discrete(mdp.n_actions)
         self._hold(mdp)

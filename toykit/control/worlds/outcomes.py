@@ -35,8 +35,8 @@ class Outcomes:
     def of_env(cls, env: gymnasium.Env[Any, Any]) -> Self:
         """Those of an environment that shows its transition table.
 
-        Raises ValueError for an environment without a table (`P` and `initial_state_distrib`), and for Taxi's fickle
-        passenger, whom the table does not describe.
+        Raises ValueError for an environment without a table (`P` and `initial_state_distrib`), for Taxi's fickle
+        passenger, whom the table does not describe, and for one that drifts, whose table changes.
         """
         world: Any = env.unwrapped
         table, start = getattr(world, "P", None), getattr(world, "initial_state_distrib", None)
@@ -44,6 +44,8 @@ class Outcomes:
             raise ValueError(f"env must have a transition table P and initial_state_distrib, {world} has not")
         if getattr(world, "fickle_passenger", False):
             raise ValueError("env must follow its transition table, a Taxi with fickle_passenger=True does not")
+        if getattr(world, "drifts", False):
+            raise ValueError("env must follow one transition table, one that drifts has its phases in `env.world`")
         P, successors, rewards, ends = _arrays(table, int(world.action_space.n))
         return cls(P, successors, rewards, ends, start)
 
