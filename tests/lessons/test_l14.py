@@ -319,6 +319,16 @@ def test_values_by_rollouts_are_those_of_the_tree():
     assert next_tokens.acting(policy, task, task.prompts(), plan, torch.Generator().manual_seed(0)) == 1.0
 
 
+def test_a_token_is_ranked_rightly_where_nothing_is_worth_more_and_it_is_worth_something(monkeypatch):
+    """The chain 0 0: at the start token 1 has 2/3 and 0 has 1/3, after 0 token 0 is all; without a reward none is."""
+    monkeypatch.setattr(TreeTask, "solutions", lambda task, ids: [[[0, 0]]] * len(ids), raising=False)
+    for rewards, expected in (([1.0, 0, 0, 1, 1, 0, 0, 0, 0], 0.5), ([0.0] * 9, 0.0), ([1.0] + [0.0] * 8, 1.0)):
+        task = TreeTask(Tree(3, horizon=2), rewards)
+        plan = next_tokens.Plan(task, 1, 3, 1000, None, (0,), 2)
+        draws = torch.Generator().manual_seed(0)
+        assert next_tokens.ranked(TabularLM.of(task), task, task.prompts(), plan, draws) == [expected]
+
+
 def test_a_prompt_that_is_learned_sooner_ranks_higher():
     stops, shares = (0, 10, 20), [[0.1, 0.5, 0.9, 1.0]]
     runs = {

@@ -67,6 +67,22 @@ def test_settings_are_the_algorithms_own():
     assert not torch.equal(moved, still[0])
 
 
+def test_the_mdps_discount_is_the_algorithms(monkeypatch):
+    sb3 = pytest.importorskip("stable_baselines3")
+    asked = {}
+
+    class Spy(sb3.DQN):
+        def __init__(self, **settings):
+            asked.update(settings)
+            super().__init__(**settings)
+
+    monkeypatch.setattr(sb3, "DQN", Spy)
+    learn(SHORT.with_(discount=0.7), "dqn", 8, seed=0, every=8)
+    assert asked["gamma"] == 0.7 and asked["seed"] == 0 and asked["learning_rate"] == 1e-3
+    learn(SHORT.with_(discount=0.7), "dqn", 8, seed=0, every=8, copies=2)
+    assert asked["train_freq"] == 2 and asked["gradient_steps"] == 1
+
+
 def test_copies_show_the_state_and_the_share_of_the_horizon_and_begin_again_at_once(copies):
     env = copies(SHORT, 2)
     assert env.observation_space.shape == (6,) and env.action_space.n == 3 and env.num_envs == 2

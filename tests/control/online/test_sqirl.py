@@ -95,6 +95,29 @@ def test_pooled_sqirl_fits_all_that_random_actions_follow():
     assert seen[0][0] == len(first) and seen[1][0] == int((first.step > 0).sum() + (second.step > 0).sum())
 
 
+def test_a_later_head_of_pooled_sqirl_expects_nothing_after_an_end():
+    """The first head says 1 of everything: the second's target is r + 1, and r alone where the episode is over."""
+    seen = []
+
+    def ones(states, actions, targets):
+        return torch.ones(CARD.n_states, CARD.n_actions, dtype=torch.float64)
+
+    def watching(states, actions, targets):
+        seen.append((CARD.R[states, actions], targets))
+        return ones(states, actions, targets)
+
+    pooled_sqirl(CARD, 50, [ones, watching], seed=0)
+    after = torch.cat([targets - rewards for rewards, targets in seen])
+    assert set(after.round(decimals=9).tolist()) == {0.0, 1.0} and 0.2 < after.mean() < 0.8
+
+
+def test_a_network_weighs_the_means_by_their_counts():
+    """Two states that it cannot tell apart, with targets 1 (three times) and 0 (once)."""
+    blind = of_network(torch.nn.Linear(1, 1), torch.zeros(2, 1), updates=300, lr=0.05)
+    q = blind(torch.tensor([0, 0, 0, 1]), torch.zeros(4, dtype=torch.int64), torch.tensor([1.0, 1, 1, 0]).double())
+    assert q.flatten().tolist() == pytest.approx([0.75, 0.75], abs=1e-3)
+
+
 def test_a_network_learns_weighed_means_and_goes_on_from_its_last_fit():
     inputs = torch.eye(2)
     regress = of_network(MLP(2, 2, (8,), seed=0), inputs, updates=150, lr=2e-2)
