@@ -54,6 +54,19 @@ def test_binary_reward_tends_to_the_filtered_prior():
     assert kl(target, posterior(log_prior, keep.double(), 0.01)).item() < 1e-14
 
 
+@pytest.mark.parametrize("beta", [1e-3, 1e-20, 1e-300])
+def test_however_small_beta_is_completions_with_the_best_reward_keep_the_odds_of_the_prior(beta):
+    log_prior = torch.tensor([0.6, 0.1, 0.2, 0.1], dtype=torch.float64).log()
+    found = posterior(log_prior, torch.tensor([0.0, 1.0, 1.0, 0.5], dtype=torch.float64), beta).exp()
+    assert torch.allclose(found, torch.tensor([0.0, 1 / 3, 2 / 3, 0.0], dtype=torch.float64), rtol=0, atol=1e-15)
+
+
+def test_a_best_reward_without_prior_mass_leaves_the_law_whole_however_small_beta_is():
+    log_prior = torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64).log()
+    found = posterior(log_prior, torch.tensor([2.0, 1.0, 1.0], dtype=torch.float64), 1e-20).exp()
+    assert found.tolist() == [0.0, 0.5, 0.5]
+
+
 def test_exercise_even_odds_at_beta_one_over_log_19():
     log_prior = torch.tensor([0.05, 0.95], dtype=torch.float64).log()
     target = posterior(log_prior, torch.tensor([1.0, 0.0], dtype=torch.float64), 1 / math.log(19))

@@ -18,8 +18,8 @@ def posterior(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tenso
     [...]. Returns log-probabilities [..., L]. Raises ValueError for beta <= 0, a reward that is NaN or +inf, or
     rewards of -inf wherever the prior has mass. Source: KL as Bayes (arXiv 2205.11275), section 4.
     """
-    score, log_z = _score(log_prior, rewards, beta)
-    return score.sub_(log_z)
+    score, log_sum, _ = _score(log_prior, rewards, beta)
+    return score.sub_(log_sum)
 
 
 def log_evidence(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Tensor:
@@ -27,7 +27,8 @@ def log_evidence(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> Te
 
     Shapes, conditions and source as for `posterior`.
     """
-    return _score(log_prior, rewards, beta)[1][..., 0]
+    _, log_sum, taken = _score(log_prior, rewards, beta)
+    return (log_sum + taken)[..., 0]
 
 
 def filtered(log_prior: Tensor, keep: Tensor) -> Tensor:
@@ -114,16 +115,23 @@ def _solve_tilt(log_prior: Tensor, gaps: Tensor, budget: Tensor) -> Tensor:
     return torch.where(budget > 0, alpha, 0.0)
 
 
-def _score(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor]:
-    """The unnormalised log posterior [..., L] and log Z [..., 1]."""
+def _score(log_prior: Tensor, rewards: Tensor, beta: float | Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The unnormalised log posterior [..., L] less what its best completion has, the logarithm of its sum, and what was
+    taken from it, each [..., 1].
+
+    The best reward is taken from the rewards: divided by a small beta it would leave nothing of the prior beside it.
+    """
     betas = torch.as_tensor(beta, dtype=log_prior.dtype, device=log_prior.device)
     for value in betas[~((betas > 0) & betas.isfinite())].tolist():
         positive("beta", value)
     law("log_prior", log_prior)
-    if not bool((rewards.amax(-1) < torch.inf).all()):  # the largest of numbers with a NaN is NaN
+    top = rewards.detach().amax(-1, keepdim=True)
+    if not bool((top < torch.inf).all()):  # the largest of numbers with a NaN is NaN
         raise ValueError("rewards must be finite or -inf, got NaN or +inf")
-    score = torch.addcdiv(log_prior, rewards, betas[..., None])
+    betas = betas[..., None]
+    score = torch.addcdiv(log_prior, rewards - top, betas)
     best = score.detach().amax(-1, keepdim=True)
-    if bool((best == -torch.inf).any()):
+    if not bool((best > -torch.inf).all()):  # of rewards that are all -inf it is NaN
         raise ValueError("rewards must be above -inf for some completion with prior mass, got -inf for all of them")
-    return score, best + summed(lambda s: (s - best).exp(), score).log()[..., None]
+    score.sub_(best)
+    return score, summed(torch.exp, score).log()[..., None], best + top / betas
