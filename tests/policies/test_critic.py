@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from toykit.policies import GPT, GPTConfig, TabularLM
 from toykit.policies.critic import make_critic
+from toykit.policies.qwen3 import qwen3
 from toykit.rollouts import outputs
 from toykit.tasks.bandit import tricks_tree
 from toykit.tasks.features import FeatureTree
@@ -48,3 +50,20 @@ def test_a_gpt_critic_starts_at_0_and_leaves_the_policy_alone():
         critic.head.weight.fill_(1.0)
     assert values(critic, task).std() > 0.1
     assert critic.body is not policy
+
+
+@pytest.mark.parametrize("default", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("body", "head"),
+    [(torch.bfloat16, torch.float32), (torch.float32, torch.float32), (torch.float64, torch.float64)],
+)
+def test_the_head_of_a_transformers_models_critic_is_in_float32_or_better(body, head, default):
+    task, before = tricks_tree()[0], torch.get_default_dtype()
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    policy = qwen3(task.vocab, sizes).to(body)
+    torch.set_default_dtype(default)
+    try:
+        critic = make_critic(policy)
+    finally:
+        torch.set_default_dtype(before)
+    assert values(critic, task).dtype == head and {p.dtype for p in critic.body.parameters()} == {body}

@@ -90,7 +90,7 @@ def has_moved(begun: dict[str, torch.Tensor], ended: dict[str, torch.Tensor], st
 def the_same(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> None:
     for a, b in zip(ours, theirs, strict=True):
         assert list(a) == list(b)
-        assert b == pytest.approx(a, rel=1e-6, abs=1e-6)  # relative where large: a qwen3 critic's head is in float32
+        assert b == pytest.approx(a, rel=1e-6, abs=1e-6)
 
 
 def near(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> None:

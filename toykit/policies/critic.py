@@ -32,7 +32,10 @@ class Critic(nn.Module):
 
 
 def make_critic(policy: nn.Module) -> nn.Module:
-    """A critic that starts at value 0: a table over the same states, or a copy of the policy's body with a new head."""
+    """A critic that starts at value 0: a table over the same states, or a copy of the policy's body with a new head.
+
+    The head of a transformers model's critic is in float32 where the body is in less.
+    """
     if isinstance(policy, TabularLM):
         critic = copy.deepcopy(policy)
         rows, _, *features = policy.table.shape
@@ -42,4 +45,6 @@ def make_critic(policy: nn.Module) -> nn.Module:
     if isinstance(policy, GPT):
         return Critic(copy.deepcopy(policy), policy.config.width).to(policy.norm)
     given: Any = policy
-    return Critic(copy.deepcopy(given.base_model), given.config.hidden_size).to(device_of(policy))
+    made = Critic(copy.deepcopy(given.base_model), given.config.hidden_size).to(device_of(policy))
+    made.head.to(torch.promote_types(next(made.body.parameters()).dtype, torch.float32))
+    return made
