@@ -21,6 +21,7 @@ import torch
 
 from toykit import __version__
 from toykit._checks import at_least, one_of
+from toykit._malloc import keep_freed
 from toykit.exercises import Verdict, find, grade, registry
 from toykit.plots.explorer import VIEW
 from toykit.plots.images import register
@@ -34,6 +35,7 @@ def setup(seed: int = 0, dtype: str | torch.dtype = "float64", threads: int | No
     """Opens a notebook: seeds, default dtype, threads, quiet warnings, the house style; prints one line on all that.
 
     `dtype` is "float64" (rung 0) or "float32"; `threads` are torch's (by default OMP_NUM_THREADS, else at most 4).
+    Memory that is freed is kept for the next array, up to half a gigabyte (`toykit._malloc`).
     Returns a CPU generator with the seed. Python's, numpy's and torch's global generators get it too, for code that
     is not toykit's.
     """
@@ -45,6 +47,7 @@ def setup(seed: int = 0, dtype: str | torch.dtype = "float64", threads: int | No
     torch.manual_seed(seed)
     torch.set_default_dtype(getattr(torch, kind))
     torch.set_num_threads(count)
+    keep_freed()
     _quiet()
     use()
     _display()

@@ -11,6 +11,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from toykit import __version__
+from toykit._malloc import keep_freed
 from toykit.cli.atlas import atlas
 from toykit.cli.audit import audit
 from toykit.cli.bench import bench
@@ -93,6 +94,7 @@ def toykit(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs a command line (by default the process's own) and exits with its status."""
+    keep_freed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our signs shows others in their place
