@@ -64,7 +64,7 @@ def solve(p: Problem) -> Answers:
     """The posterior, the KL to it and the exact policy gradient of the KL-regularised objective."""
     log_pi = leaf_log_probs(p.tree, p.logits)
     target = posterior(p.log_prior, p.rewards, BETA)
-    value = p.rewards - BETA * (log_pi - p.log_prior)
+    value = p.rewards.sub(log_pi - p.log_prior, alpha=BETA)
     return Answers(log_pi, target, kl(log_pi, target), policy_gradient(p.tree, p.logits, value))
 
 

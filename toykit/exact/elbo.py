@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from toykit.exact._laws import law, summed
+from toykit.exact._laws import law, summed, sums, whole
 from toykit.exact.targets import log_evidence, posterior
 from toykit.objectives.divergences import divergence
 
@@ -39,15 +39,17 @@ def elbo(log_pi: Tensor, log_prior: Tensor, rewards: Tensor, beta: float | Tenso
 
 def kl(log_p: Tensor, log_q: Tensor) -> Tensor:
     """KL(p || q) [...] in nats of log-probabilities [..., L]; inf where p has mass that q lacks."""
-    return summed(_kl_terms, law("log_p", log_p), law("log_q", log_q))
+    total, value = sums(_kl_terms, log_p, law("log_q", log_q))
+    whole("log_p", total.detach())
+    return value
 
 
-def _kl_terms(log_p: Tensor, log_q: Tensor) -> Tensor:
-    """p (log p - log q), with 0 log 0 = 0; a p that underflows is still mass that q may lack."""
+def _kl_terms(log_p: Tensor, log_q: Tensor) -> tuple[Tensor, Tensor]:
+    """p and p (log p - log q), with 0 log 0 = 0; a p that underflows is still mass that q may lack."""
     p, ratio, tiny = log_p.exp(), log_p - log_q, torch.finfo(log_p.dtype).tiny
     if bool((p.amin(-1) < tiny).any()):
-        p, ratio = p.clamp(min=tiny), ratio.masked_fill(log_p == -torch.inf, 0.0)
-    return p * ratio
+        return p, p.clamp(min=tiny) * ratio.masked_fill(log_p == -torch.inf, 0.0)
+    return p, p * ratio
 
 
 def entropy(log_p: Tensor) -> Tensor:

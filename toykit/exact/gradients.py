@@ -13,13 +13,18 @@ from toykit.tasks.tree import Tree
 
 def node_log_probs(tree: Tree, logits: Tensor) -> Tensor:
     """Log-probabilities [..., N, V] of each token at each node from `logits` [..., N, V]; forbidden ones are -inf."""
-    shape("logits", logits, (*logits.shape[:-2], *tree.child.shape))
-    if tree.forbidden is not None:
-        logits = logits.masked_fill(tree.forbidden.to(logits.device), -torch.inf)
-    shifted = logits - logits.detach().amax(-1, keepdim=True)
+    shifted = _shifted(tree, logits)
     blocks = shifted.split(1 + BLOCK // tree.n_actions, -2)
     total = torch.cat([block.exp().sum(-1, keepdim=True) for block in blocks], -2)
     return shifted.sub_(total.log())  # torch's log_softmax takes 3 times as long on rows of few tokens
+
+
+def _shifted(tree: Tree, logits: Tensor) -> Tensor:
+    """Logits [..., N, V] of which the largest at each node is 0, and a forbidden token's -inf."""
+    shape("logits", logits, (*logits.shape[:-2], *tree.child.shape))
+    if tree.forbidden is not None:
+        logits = logits.masked_fill(tree.forbidden.to(logits.device), -torch.inf)
+    return logits - logits.detach().amax(-1, keepdim=True)
 
 
 def leaf_log_probs(tree: Tree, logits: Tensor) -> Tensor:
@@ -109,7 +114,8 @@ def natural_gradient(tree: Tree, logits: Tensor, leaf_values: Tensor) -> Tensor:
 
 def _node_probs(tree: Tree, logits: Tensor) -> Tensor:
     """Probabilities [..., N, V] of each token at each node."""
-    return node_log_probs(tree, logits).exp_()
+    odds = _shifted(tree, logits).exp_()
+    return odds / odds.sum(-1, keepdim=True)
 
 
 def _mass(tree: Tree, prob: Tensor, leaf_values: Tensor) -> Tensor:
@@ -124,8 +130,11 @@ def _mass(tree: Tree, prob: Tensor, leaf_values: Tensor) -> Tensor:
 def _placed(tree: Tree, prob: Tensor, on_leaves: Tensor) -> Tensor:
     """A table [..., N, V] like `prob` with what lies on the completions [..., L] at their last tokens, 0 elsewhere."""
     lead = torch.broadcast_shapes(prob.shape[:-2], on_leaves.shape[:-1])
-    table = prob.new_zeros(*lead, *prob.shape[-2:], dtype=torch.result_type(prob, on_leaves))
-    table.flatten(-2)[..., tree.ends] = on_leaves.to(table)
+    table = prob.new_empty(*lead, *prob.shape[-2:], dtype=torch.result_type(prob, on_leaves))
+    flat, ends = table.flatten(-2), tree.ends
+    others = ends.start if isinstance(ends, slice) and ends.stop == flat.shape[-1] else None  # before the completions
+    flat[..., :others] = 0.0
+    flat[..., ends] = on_leaves.to(table)
     return table
 
 
