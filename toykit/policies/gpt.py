@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from toykit._checks import at_least
 from toykit.policies.base import Output, places
+from toykit.policies.norm import unit
 
 Rope = tuple[Tensor, Tensor]  # cos and sin, each [M or 1, 1, 1, h]
 Attend = Callable[[Tensor, Tensor, Tensor], Tensor]  # queries, keys and values of M tokens, each [M, H, h], to [M, H h]
@@ -64,12 +65,13 @@ class Block(nn.Module):
     def forward(self, x: Tensor, rope: Rope, attend: Attend) -> Tensor:
         """[M, d] of M tokens -> the same; that they stand in sequences is known to `attend` alone."""
         d = x.shape[-1]
-        qkv = F.linear(F.rms_norm(x, (d,), self.attention_norm, self.eps), self.qkv.weight)
-        qkv = qkv.view(-1, 3, self.heads, d // self.heads)
-        q, k = rotate(qkv[:, :2], *rope).unbind(1)
-        x = x + F.linear(attend(q, k, qkv[:, 2]), self.out.weight)
-        gate, up = F.linear(F.rms_norm(x, (d,), self.feed_norm, self.eps), self.gate_up.weight).chunk(2, -1)
-        return x + F.linear(F.silu(gate) * up, self.down.weight)
+        made = F.linear(unit(x, self.eps), self.qkv.weight * self.attention_norm)
+        qk, v = (y.unflatten(-1, (-1, self.heads, d // self.heads)) for y in made.split([2 * d, d], -1))
+        q, k = rotate(qk, *rope).unbind(1)
+        x = x + F.linear(attend(q, k, v[:, 0]), self.out.weight)
+        gate, up = (self.gate_up.weight * self.feed_norm).chunk(2)  # of weights, which are fewer than what they make
+        y = unit(x, self.eps)
+        return x + F.linear(F.silu(F.linear(y, gate)) * F.linear(y, up), self.down.weight)
 
 
 class GPT(nn.Module):
@@ -138,7 +140,7 @@ class GPT(nn.Module):
                 x = checkpoint(block, x, rope, attend, use_reentrant=False)
             else:
                 x = block(x, rope, attend)
-        x = F.rms_norm(x, (x.shape[-1],), self.norm, self.config.eps)
+        x = unit(x, self.config.eps) * self.norm
         return (x if at is None else spread(x, at, n * length)).view(n, length, -1)
 
     def compile(self, **options: Any) -> None:
@@ -256,7 +258,7 @@ class GPTCursor:
         at = places(known)
         later = at[:, -1:] - (length - 1) + torch.arange(length + room, device=at.device)  # of every place in the cache
         self.later = [x.expand(-1, 2, config.heads, -1).reshape(*later.shape, -1) for x in policy.rope(later.flatten())]
-        self.weights = [_weights(block) for block in policy.blocks]
+        self.weights, self.head = [_weights(block) for block in policy.blocks], (like * policy.norm).T
         self._read(tokens, at.expand(n, length), attended(known)[:, None] if self.padded else None)
 
     def _read(self, tokens: Tensor, at: Tensor, seen: Tensor | None) -> None:
@@ -272,15 +274,14 @@ class GPTCursor:
         x, rope = self.policy.embedding(tokens).flatten(0, 1), self.policy.rope(at.flatten())
         for i, block in enumerate(self.policy.blocks):
             x = block(x, rope, partial(attend, i))
-        x = F.rms_norm(x.unflatten(0, tokens.shape)[:, -1], (x.shape[-1],), self.policy.norm, self.policy.config.eps)
-        self.logits = x @ self.policy.embedding.weight.T
+        self.logits = unit(x.unflatten(0, tokens.shape)[:, -1], self.policy.config.eps) @ self.head
 
     @torch.inference_mode()
     def append(self, tokens: Tensor) -> None:
         end = self.unseen.shape[1] if self.fixed_shapes else (self.filled // LANES + 1) * LANES
-        config, embedding, norm = self.policy.config, self.policy.embedding.weight, self.policy.norm
-        cache = (self.keys, self.values, self.unseen)
-        self.logits = self.policy.decode(tokens, self.at, self.later, end, cache, self.weights, embedding, norm, config)
+        policy, cache = self.policy, (self.keys, self.values, self.unseen)
+        ends = (policy.embedding.weight, self.head)
+        self.logits = policy.decode(tokens, self.at, self.later, end, cache, self.weights, ends, policy.config)
         self.filled, self.at = self.filled + 1, self.at + 1
 
     @torch.inference_mode()
@@ -299,41 +300,41 @@ def decode(
     end: int,
     cache: tuple[Sequence[Tensor], Sequence[Tensor], Tensor],
     weights: Sequence[tuple[Tensor, ...]],
-    embedding: Tensor,
-    norm: Tensor,
+    ends: tuple[Tensor, Tensor],
     config: GPTConfig,
 ) -> Tensor:
     """What the layers do, for the `at`-th [1] token of each sequence, in as few operations as possible: logits [N, V].
 
-    The cache's first `end` places are attended to. Its buffers, and what is `unseen` there, are changed in place.
+    The cache's first `end` places are attended to. Its buffers, and what is `unseen` there, are changed in place. The
+    `ends` of the network are the embedding [V, d] and what makes logits of its last states [d, V].
     """
-    keys, values, unseen = cache
+    (keys, values, unseen), (embedding, head) = cache, ends
     (n,), d, heads = tokens.shape, config.width, config.heads
     unseen.index_fill_(1, at, 0.0)
     bias = unseen[:, None, None, :end].expand(n, heads, 1, end).flatten(0, 1)
     cos, sin = (x.index_select(1, at)[:, 0] for x in later)
     x = embedding[tokens]
-    for i, (attention_norm, to_qkv, out, feed_norm, gate_up, down) in enumerate(weights):
-        made = F.rms_norm(x, (d,), attention_norm, config.eps) @ to_qkv
+    for i, (to_qkv, out, gate_up, down) in enumerate(weights):
+        made = unit(x, config.eps) @ to_qkv
         qk = torch.addcmul(made[:, : 2 * d] * cos, made[:, 2 * d : 4 * d], sin)
         keys[i].index_copy_(3, at, qk[:, d:].view(n, heads, -1, 1))
         values[i].index_copy_(2, at, made[:, 4 * d :].view(n, heads, 1, -1))
         q = qk[:, :d].reshape(n * heads, 1, -1)
         scores = torch.baddbmm(bias, q, keys[i].flatten(0, 1)[..., :end], alpha=(d // heads) ** -0.5)
         x = torch.addmm(x, torch.bmm(scores.softmax(-1), values[i].flatten(0, 1)[:, :end]).view(n, d), out)
-        gate, up = (F.rms_norm(x, (d,), feed_norm, config.eps) @ gate_up).chunk(2, -1)
+        gate, up = (unit(x, config.eps) @ gate_up).chunk(2, -1)
         x = torch.addmm(x, F.silu(gate).mul_(up), down)
-    return F.rms_norm(x, (d,), norm, config.eps) @ embedding.T
+    return unit(x, config.eps) @ head
 
 
 def _weights(block: Any) -> tuple[Tensor, ...]:
-    """A block's weights in the order in which `decode` multiplies by them.
+    """A block's weights in the order in which `decode` multiplies by them, with the gains of the norms before them.
 
     Those of the queries and keys are followed by the same with the halves of each head exchanged, as rotary positions
     want them: it saves exchanging the halves of every token.
     """
     d = block.qkv.in_features
-    qk, v = block.qkv.weight.split([2 * d, d])
+    qk, v = (block.qkv.weight * block.attention_norm).split([2 * d, d])
     exchanged = qk.view(2 * block.heads, -1, d).roll(d // block.heads // 2, 1).flatten(0, 1)
-    attention = (block.attention_norm, torch.cat([qk, exchanged, v]).T, block.out.weight.T)
-    return *attention, block.feed_norm, block.gate_up.weight.T, block.down.weight.T
+    to_qkv, gate_up = torch.cat([qk, exchanged, v]), block.gate_up.weight * block.feed_norm
+    return to_qkv.T, block.out.weight.T, gate_up.T, block.down.weight.T
