@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 
-from toykit._malloc import keep_freed
 from toykit.bench.base import Case
 from toykit.training.machine import peak_memory
 
@@ -92,7 +91,6 @@ def serve(maker: str, given: str) -> None:
         began = time.perf_counter()
         return more
 
-    keep_freed()
     module, function = maker.split(":")
     try:
         make = getattr(importlib.import_module(module), function)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from toykit._malloc import keep_freed
 from toykit.bench.apart import Apart, Loop, Turn
 from toykit.bench.base import TINY, Benchmark, Case
 from toykit.exact import ascend, kl, leaf_log_probs, policy_gradient, posterior
@@ -89,6 +90,7 @@ def solutions(n_actions: int, horizon: int) -> Loop:
     """Solves the problem of a full tree once a turn."""
 
     def loop(turn: Turn) -> None:
+        keep_freed()
         given = problem(n_actions, horizon)
         while turn():
             solve(given)
