@@ -9,14 +9,20 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 PAGES = """
-import resource
-import torch
+import ctypes, resource
+
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
 
 def made():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(10):
-        arrays = [torch.zeros({bytes}, dtype=torch.uint8).add_(1) for _ in range(5)]
-        del arrays
+        arrays = [libc.malloc({bytes}) for _ in range(5)]
+        for array in arrays:
+            ctypes.memset(array, 1, {bytes})
+        for array in arrays:
+            libc.free(array)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 {first}
