@@ -5,10 +5,12 @@
 Completions depend on the row and the step alone, and 3 groups of 8 make 24 rows: on two processes a group is split.
 """
 
+import os
 import sys
 import warnings
 
 import torch
+from accelerate import PartialState
 
 from toykit.interop import trl
 from toykit.policies import TabularLM
@@ -29,8 +31,6 @@ def completions(prompts, trainer):
 
 
 def main(objective: str, folder: str) -> None:
-    from accelerate import PartialState
-
     processes = PartialState(cpu=True).num_processes
     sizes = {"per_device_train_batch_size": 24 // processes, "optim": "sgd", "max_grad_norm": 100.0}  # a scale shows
     args = trl.config(TASK, folder, 3, group_size=8, lr=1.0, **sizes)
@@ -43,3 +43,5 @@ def main(objective: str, folder: str) -> None:
 if __name__ == "__main__":
     for name in sys.argv[2:]:
         main(name, sys.argv[1])
+    PartialState().destroy_process_group()
+    os._exit(0)  # else threads of the libraries below abort a process at its end, once in ten launches on busy cores
