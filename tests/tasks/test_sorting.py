@@ -32,6 +32,13 @@ def test_no_prompt_is_in_both_splits_and_the_corpus_is_right():
     assert bool((task.score(prompts.ids, completions[:, None], mask[:, None]) == 1).all())
 
 
+def test_there_may_be_more_prompts_than_fit_in_memory():
+    task = Sorting(places=12, n_train=900, n_test=100)
+    ids = torch.cat([task.prompts(split).ids for split in ("train", "test")])
+    assert len(ids.unique()) == 1000 and 10**10 < int(ids.max()) < 10**12
+    assert task.right(ids[:1])[0].tolist() == sorted(int(d) for d in f"{int(ids[0]):012d}")
+
+
 def test_more_prompts_than_there_are_is_refused():
     with pytest.raises(ValueError, match=r"n_train \+ n_test must be at most 10, got 9 \+ 2"):
         Sorting(places=1, n_train=9, n_test=2)

@@ -107,6 +107,16 @@ class Task(Protocol):
         ...
 
 
+def distinct(n: int, limit: int, generator: torch.Generator) -> Tensor:
+    """`n` different numbers from 0 to limit - 1, in random order."""
+    if limit <= 1_000_000:
+        return torch.randperm(limit, generator=generator)[:n]
+    found = torch.empty(0, dtype=torch.int64)
+    while len(found) < n:
+        found = torch.cat([found, torch.randint(limit, (n,), generator=generator)]).unique()
+    return found[torch.randperm(len(found), generator=generator)[:n]]
+
+
 def split_of(splits: dict[str, Prompts], split: str) -> Prompts:
     """The prompts of a named split; raises ValueError with the names there are."""
     return splits[one_of("split", split, splits)]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import at_least
-from toykit.tasks.base import Prompts, Vocab, split_of
+from toykit.tasks.base import Prompts, Vocab, distinct, split_of
 from toykit.tasks.mdp import TreeMDP, tree_mdp
 from toykit.tasks.tree import Tree
 
@@ -127,7 +127,7 @@ class ChainSum:
             share = min(-(-left // (len(self._sizes) - i)), 10**size)
             left -= share
             powers = 10 ** torch.arange(size - 1, -1, -1)
-            rows = _distinct(share, 10**size, generator)[:, None] // powers % 10
+            rows = distinct(share, 10**size, generator)[:, None] // powers % 10
             digits.append(torch.nn.functional.pad(rows, (0, max(self._sizes) - size)))
             counts.append(torch.full((share,), size))
         order = torch.randperm(self.n_train + self.n_test, generator=generator)
@@ -150,13 +150,3 @@ class ChainSum:
         rows = zip(self._digits.tolist(), self._counts.tolist(), strict=True)
         every = Prompts.from_lists([[BOS, *digits[:count], EQUALS] for digits, count in rows], pad=PAD)
         return {"train": every[: self.n_train], "test": every[self.n_train :]}
-
-
-def _distinct(n: int, limit: int, generator: torch.Generator) -> Tensor:
-    """`n` different numbers from 0 to limit - 1, in random order."""
-    if limit <= 1_000_000:
-        return torch.randperm(limit, generator=generator)[:n]
-    found = torch.empty(0, dtype=torch.int64)
-    while len(found) < n:
-        found = torch.cat([found, torch.randint(limit, (n,), generator=generator)]).unique()
-    return found[torch.randperm(len(found), generator=generator)[:n]]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import at_least
-from toykit.tasks.base import Prompts, Vocab, split_of
+from toykit.tasks.base import Prompts, Vocab, distinct, split_of
 from toykit.tasks.operator import ASK, OPERATORS, PLUS, Operator
 from toykit.tasks.tree import Tree
 
@@ -107,7 +107,7 @@ class OperatorChain:
         """Hidden operators [N, length] and digits [N, length + 1], by prompt id: train prompts, then held-out ones."""
         generator, n = torch.Generator().manual_seed(self.seed), self.n_train + self.n_test
         operators = torch.randint(len(OPERATORS), (n, self.length), generator=generator)
-        numbers = torch.randperm(self._many, generator=generator)[:n, None]
+        numbers = distinct(n, self._many, generator)[:, None]
         return operators, numbers // self.modulus ** torch.arange(self.length, -1, -1) % self.modulus
 
     @property

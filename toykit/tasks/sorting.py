@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from toykit._checks import at_least
-from toykit.tasks.base import Prompts, Vocab, split_of
+from toykit.tasks.base import Prompts, Vocab, distinct, split_of
 
 DIGITS, ASK = 10, 10
 
@@ -91,5 +91,5 @@ class Sorting:
     @cached_property
     def _splits(self) -> dict[str, Prompts]:
         generator = torch.Generator().manual_seed(self.seed)
-        ids = torch.randperm(DIGITS**self.places, generator=generator)[: self.n_train + self.n_test]
+        ids = distinct(self.n_train + self.n_test, DIGITS**self.places, generator)
         return {"train": self._asked(ids[: self.n_train]), "test": self._asked(ids[self.n_train :])}

@@ -16,7 +16,7 @@ from toykit._checks import one_of
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare
 from toykit.lessons.llm import facts, pretrained
-from toykit.lessons.rungs import QWEN3_60M, TINY
+from toykit.lessons.rungs import QWEN3_60M, TINY, pretrain_60m
 from toykit.objectives import Advantage, Clip, Method, method
 from toykit.policies import device_of
 from toykit.rollouts import Sampled
@@ -159,10 +159,10 @@ class Size:
 SIZES = {
     "60m": Size(
         QWEN3_60M,
-        ChainSum(n_digits=6, horizon=96),
+        ChainSum(n_digits=6, horizon=48),
         16,
-        PretrainConfig(steps=600, batch=256, lr=3e-4, warmup=50),
-        PretrainConfig(steps=2_000, batch=256, lr=3e-4, warmup=50),
+        pretrain_60m(600, batch=256),
+        pretrain_60m(2_000, batch=256),
         TrainConfig(lr=1e-5, prompts=64, epochs=2, max_grad_norm=1.0, autocast=True),
         (0, 20, 40, 80, 120),
     ),
