@@ -202,6 +202,14 @@ def test_a_run_takes_seeds_and_only_the_options_of_its_experiment(toy, tmp_path)
     assert not (tmp_path / "z").exists()
 
 
+def test_several_jobs_need_runs_that_they_can_share(toy, monkeypatch, tmp_path):
+    assert toy("run", "77", "--jobs", "2").refused("jobs must be 1 where nothing is kept in a folder", "got 2")
+    assert toy("run", "77", "--rung", "gpt", "--jobs", "0").refused("jobs must be >= 1, got 0")
+    monkeypatch.setattr("toykit.lessons.jobs.launched", lambda: 4)
+    assert toy("run", "77", "--rung", "gpt", "--jobs", "2").refused("jobs must be 1 where 4 processes train together")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_interrupted_run_goes_on_where_it_was_stopped(toy, tmp_path):
     out = tmp_path / "run"
     (out / "checkpoints").mkdir(parents=True)

@@ -47,7 +47,8 @@ def started(words: list[str], folder: Path) -> subprocess.Popen[str]:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    found = [p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"]  # what trains together locks nothing
+    return sorted(p.relative_to(folder).as_posix() for p in found)
 
 
 def near(a: Path, b: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
+from functools import partial
 
 import pytest
 
-from toykit.lessons.compare import compare, follow, last, reaching, remembered
+from toykit.lessons.compare import Measure, compare, follow, last, reaching
 from toykit.policies import TabularLM
 from toykit.rollouts import Sampled
 from toykit.tasks.bandit import random_bandit
@@ -23,6 +26,19 @@ def make(seed: int, name: str = "rloo") -> Trainer:
 
 def measure(trainer: Trainer, seed: int) -> dict[str, float]:
     return {"done": trainer.done, "first": trainer.policy.table[0, 0].item(), "seed": seed}
+
+
+def tiring(call: int) -> Measure:
+    """Measures, and interrupts in the given call."""
+    calls = []
+
+    def tired(trainer: Trainer, seed: int) -> dict[str, float]:
+        calls.append(trainer.done)
+        if len(calls) == call:
+            raise KeyboardInterrupt
+        return measure(trainer, seed)
+
+    return tired
 
 
 METHODS = {"a": make, "b": lambda seed: make(seed, "grpo")}
@@ -47,47 +63,74 @@ def test_a_trainer_that_is_led_through_phases_is_compared_like_any_other(tmp_pat
 
     straight = compare({"led": led}, (0,), STOPS, measure)
     assert straight["runs"]["led"]["done"] == [[0, 2, 5]]
-    compare({"led": led}, (0,), (0, 2), measure, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        compare({"led": led}, (0,), STOPS, tiring(3), tmp_path)
     assert compare({"led": led}, (0,), STOPS, measure, tmp_path) == straight
 
 
 def test_an_interrupted_comparison_goes_on_to_the_same_figures(tmp_path):
     straight = compare(METHODS, (0, 1), STOPS, measure)
-    calls = []
-
-    def tired(trainer: Trainer, seed: int) -> dict[str, float]:
-        calls.append(trainer.done)
-        if len(calls) == 5:
-            raise KeyboardInterrupt
-        return measure(trainer, seed)
-
     with pytest.raises(KeyboardInterrupt):
-        compare(METHODS, (0, 1), STOPS, tired, tmp_path)
-    calls.clear()
+        compare(METHODS, (0, 1), STOPS, tiring(5), tmp_path)
     measured = []
     again = compare(METHODS, (0, 1), STOPS, lambda t, s: (measured.append(t.done), measure(t, s))[1], tmp_path)
     assert again == straight
     assert measured == [2, 5, 0, 2, 5, 0, 2, 5]  # what was measured before the interruption is not measured again
 
 
-def test_a_finished_run_is_read_and_not_made_again(tmp_path):
-    first = follow(make(0), 0, STOPS, measure, tmp_path)
+@pytest.mark.parametrize("pause", [0.0, 60.0])
+def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint_where_there_is_one(tmp_path, monkeypatch, pause):
+    """A checkpoint after every step, and none in the first minute: the same figures, after fewer steps or more."""
+    monkeypatch.setattr("toykit.lessons.compare.MINUTE", pause)
+    straight, steps = follow(partial(make, 0), 0, STOPS, measure), []
+
+    def killed(trainer: Trainer, seed: int) -> dict[str, float]:
+        if trainer.done == 5:
+            raise SystemExit
+        return measure(trainer, seed)
+
+    with pytest.raises(SystemExit):
+        follow(partial(make, 0), 0, STOPS, killed, tmp_path)
+    assert (tmp_path / "checkpoint.safetensors").exists() == (pause == 0)
+    assert follow(partial(make, 0), 0, STOPS, measure, tmp_path, steps.append) == straight
+    assert steps == ([4, 1] if pause == 0 else [1] * 5)
+
+
+def test_ctrl_c_leaves_a_checkpoint_at_once(tmp_path):
+    def interrupted(trainer: Trainer, seed: int) -> dict[str, float]:
+        if trainer.done == 2:
+            os.kill(os.getpid(), signal.SIGINT)  # noted: the step, its measurement and its checkpoint come first
+        return measure(trainer, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(partial(make, 0), 0, STOPS, interrupted, tmp_path)
     steps = []
-    trainer = make(0)
-    assert follow(trainer, 0, STOPS, measure, tmp_path, steps.append) == first
-    assert trainer.done == 5 and sum(steps) == 5
+    found = follow(partial(make, 0), 0, STOPS, measure, tmp_path, steps.append)
+    assert found[-1]["done"] == 5 and steps == [2, 1, 1, 1]
 
 
-def test_what_is_remembered_is_made_once(tmp_path):
+def test_a_finished_run_is_read_and_not_made_again(tmp_path):
+    first = follow(partial(make, 0), 0, STOPS, measure, tmp_path)
+    steps = []
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+    assert follow(_never, 0, STOPS, measure, tmp_path, steps.append) == first
+    assert sum(steps) == 5
+
+
+def _never() -> Trainer:
+    raise AssertionError("made again")
+
+
+def test_a_finished_run_that_is_kept_is_made_again_and_stands_at_its_end(tmp_path):
     made = []
 
-    def make() -> dict[str, list[float]]:
-        made.append(1)
-        return {"values": [1.5, 2.0]}
+    def kept(seed: int) -> Trainer:
+        made.append(make(seed))
+        return made[-1]
 
-    path = tmp_path / "deeper" / "found.json"
-    assert remembered(path, make) == remembered(path, make) == {"values": [1.5, 2.0]} and len(made) == 1
-    assert remembered(None, make) == remembered(None, make) and len(made) == 3
+    found = [compare({"a": kept}, (0,), STOPS, measure, tmp_path, keep=True) for _ in range(2)]
+    assert found[0] == found[1] and [trainer.done for trainer in made] == [5, 5]
+    assert made[0].policy.table.equal(made[1].policy.table)
 
 
 def test_progress_counts_the_steps_of_all_runs(capsys):

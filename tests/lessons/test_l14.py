@@ -209,7 +209,7 @@ def test_a_short_run_of_the_rooms_decides_nothing_and_is_kept(tmp_path):
     found = run(LESSON, "gpt", **how, folder=tmp_path)
     assert run(LESSON, "gpt", **how, folder=tmp_path)["rooms"] == found["rooms"]
     assert found["rooms"]["near"] == {"shaped": 1, "sparse": 1} and "completions" not in found
-    assert len(list((tmp_path / "rooms").iterdir())) == 2
+    assert len(list((tmp_path / "rooms").glob("*.json"))) == 2
     assert isinstance(LESSON.figures["gpt"]["rooms"](recorded(LESSON, "gpt"), live=found), Figure)
 
 

@@ -67,6 +67,17 @@ def test_sums_of_one_batch_by_hand():
     assert seen.operations == pytest.approx(wanted, rel=1e-12)
 
 
+def test_processes_side_by_side_add_up():
+    """Twice the tokens in the same time; operations and bytes are per second of one device."""
+    seen, other = Seen(10, 2.0, 20, 4.0, 8e12, 6e9), Seen(10, 2.0, 20, 4.0, 8e12, 6e9, held=5)
+    alone = seen.summary("cpu")
+    seen.add(other)
+    found = seen.summary("cpu")
+    assert (seen.drawn, seen.processes, seen.held, seen.operations) == (20, 2, 5, 16e12)
+    assert found["processes"] == 2 and alone["drawn_tokens_per_second"] == 5
+    assert found["drawn_tokens_per_second"] == 10 and found["learned_tokens_per_second"] == 10
+
+
 def test_devices_are_known_by_their_names():
     assert rates("NVIDIA H100 80GB HBM3") == rates("NVIDIA H100 SXM5 80GB") == (989e12, 3.35e12)
     assert rates("NVIDIA H100 PCIe") == (756e12, 2.0e12)

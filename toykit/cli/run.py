@@ -39,6 +39,7 @@ class RunSettings:
         None
     )
     steps: Annotated[int | None, typer.Option(help="Training steps, for a shorter or longer run.")] = None
+    jobs: Annotated[int, typer.Option(help="Processes that share the runs, side by side on one device.")] = 1
     record: Annotated[
         bool, typer.Option("--record", help="Keep the results as the project's recorded ones (data/results).")
     ] = False
@@ -49,8 +50,8 @@ def run(given: RunSettings) -> None:
     """Runs a lesson's experiments and judges its claims.
 
     Prints the claims as a table and writes results.json, claims.json and the figures (PNG). The same command with the
-    same folder goes on with a run that was interrupted. Under torchrun or accelerate launch several processes train
-    together.
+    same folder goes on with a run that was interrupted, and takes its share of one that is under way. Under torchrun or
+    accelerate launch several processes train together.
     """
     from toykit import lessons
     from toykit.policies.hub import check_device
@@ -65,15 +66,17 @@ def run(given: RunSettings) -> None:
 
 def _run(lesson: Lesson, given: RunSettings, device: str, processes: Processes) -> None:
     from toykit import lessons
+    from toykit.lessons.jobs import check_jobs
     from toykit.plots.tables import claims_table
 
     out = given.out or Path("runs") / lesson.number / given.rung
     options = _options(lesson, given, out, device, processes.first)
+    check_jobs(given.jobs, options.get("folder"))
     processes.on_first(lambda: _enter(out, given))
     announce(processes, device)
     seeds = None if given.seed is None else tuple(given.seed)
     try:
-        results = lessons.run(lesson, given.rung, seeds, **options)
+        results = lessons.run(lesson, given.rung, seeds, given.jobs, **options)
     except KeyboardInterrupt as error:
         if processes.first:
             typer.echo(f"\nstopped; to go on:\n{command_line('run', given)}", err=True)
@@ -92,7 +95,7 @@ def _run(lesson: Lesson, given: RunSettings, device: str, processes: Processes) 
 
 def _enter(out: Path, given: RunSettings) -> None:
     """Keeps the settings in `out`; raises ValueError where it holds checkpoints made with other ones."""
-    settings = as_json(given, without=("lesson", "out", "record"))
+    settings = as_json(given, without=("lesson", "out", "jobs", "record"))
     if (out / CHECKPOINTS).exists() and (out / SETTINGS).exists() and (differ := changed(out, settings)):
         raise ValueError(f"out must be a folder for these settings, {str(out)!r} holds a run with other ones: {differ}")
     write_json(out / SETTINGS, {"command": command_line("run", given), "settings": settings})

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from toykit.lessons.base import Evidence, Results, below, difference, effect
-from toykit.training import Curriculum, OfflineTrainer, Restarting, Trainer
+from toykit.lessons.sharing import MINUTE, shared
+from toykit.training import Curriculum, OfflineTrainer, Processes, Restarting, Trainer, loop
 from toykit.training.checkpoint import write_whole
 
 Figures = dict[str, float]
@@ -25,39 +27,37 @@ def compare(
     measure: Measure,
     folder: Path | None = None,
     progress: bool = False,
+    keep: bool = False,
 ) -> Results:
     """Trains each method with each seed and measures at the given numbers of steps (0: before the first).
 
     Returns {"stops": [...], "runs": {method: {figure: [[value at each stop] for each seed]}}}. With `folder`, every
-    run keeps its checkpoint and its measurements there, and a second call goes on where the first was stopped.
+    run keeps its measurements there and, until it is done, its checkpoint: a second call goes on where the first was
+    stopped, and several processes that make the same call share the runs. With `keep` the checkpoint of a run that is
+    done stays, and the trainer of every run is made and stands at its end.
     """
     from tqdm.auto import tqdm
 
-    runs: dict[str, list[list[Figures]]] = {}
-    with tqdm(total=len(methods) * len(seeds) * max(stops), unit="step", disable=not progress) as bar:
-        for name, make in methods.items():
-            runs[name] = []
-            for seed in seeds:
-                bar.set_description(f"{name}, seed {seed}", refresh=False)
-                kept = None if folder is None else folder / name / f"seed_{seed}"
-                runs[name].append(follow(make(seed), seed, stops, measure, kept, bar.update))
+    def kept(run: tuple[str, int]) -> Path | None:
+        return None if folder is None else folder / run[0] / f"seed_{run[1]}"
+
+    def one(run: tuple[str, int]) -> list[Figures]:
+        name, seed = run
+        bar.set_description(f"{name}, seed {seed}", refresh=False)
+        return follow(partial(methods[name], seed), seed, stops, measure, kept(run), bar.update, keep)
+
+    runs = [(name, seed) for name in methods for seed in seeds]
+    with tqdm(total=len(runs) * max(stops), unit="step", disable=not progress) as bar:
+        found = shared(
+            {run: partial(one, run) for run in runs}, lambda run: None if (at := kept(run)) is None else at / ".lock"
+        )
+    paths = {name: [found[name, seed] for seed in seeds] for name in methods}
     return {
         "stops": list(stops),
         "runs": {
-            name: {k: [[at[k] for at in path] for path in paths] for k in paths[0][0]} for name, paths in runs.items()
+            name: {k: [[at[k] for at in path] for path in every] for k in every[0][0]} for name, every in paths.items()
         },
     }
-
-
-def remembered(path: Path | None, make: Callable[[], Any]) -> Any:
-    """What `make` gives, which is JSON-able; kept in the file at `path` and read from it the next time."""
-    if path is not None and path.exists():
-        return json.loads(path.read_text())
-    found = make()
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(found).encode())
-    return found
 
 
 def last(results: Results, method: str, figure: str) -> list[float]:
@@ -104,28 +104,51 @@ def _change(results: Results, method: str, figure: str) -> list[float]:
 
 
 def follow(
-    trainer: Led,
+    make: Callable[[], Led],
     seed: int,
     stops: Sequence[int],
     measure: Measure,
     folder: Path | None = None,
     advanced: Callable[[int], object] = lambda steps: None,
+    keep: bool = False,
 ) -> list[Figures]:
-    """The measurements of one run at each stop; `advanced` is told the steps that were made or found in `folder`."""
-    path = None if folder is None else folder / "measured.json"
-    on_first = trainer.processes.on_first
+    """The measurements of one run at each stop; `advanced` is told the steps that were made or found in `folder`.
+
+    What is kept there is said at `compare`.
+    """
+    at, path = (None, None) if folder is None else (folder / "checkpoint.safetensors", folder / "measured.json")
+    on_first = Processes.here().on_first
     found: dict[str, Figures] = on_first(lambda: json.loads(path.read_text()) if path and path.exists() else {})
-    if folder is not None and (folder / "checkpoint.safetensors").exists():
-        trainer.load(folder / "checkpoint.safetensors")
+    wanted = sorted(set(stops))
+    if not keep and all(str(stop) in found for stop in wanted):
+        advanced(wanted[-1])
+        return [found[str(stop)] for stop in stops]
+    trainer = make()
+    if at is not None and at.exists():
+        trainer.load(at)
         advanced(trainer.done)
-    for stop in sorted(set(stops)):
-        before = trainer.done
-        trainer.run(stop, folder, progress=False)
-        advanced(trainer.done - before)
-        if str(stop) not in found:  # measured right after the checkpoint of this very step
+
+    def look(stop: int) -> None:
+        if str(stop) not in found:
             found[str(stop)] = measure(
                 trainer.trainer if isinstance(trainer, Curriculum | Restarting) else trainer, seed
             )
             if path is not None:
                 on_first(lambda: write_whole(path, json.dumps(found).encode()))
+
+    def after() -> None:
+        advanced(1)
+        if trainer.done in wanted:
+            look(trainer.done)
+
+    if trainer.done in wanted:
+        look(trainer.done)
+    how: dict[str, Any] = {"progress": False, "processes": trainer.processes}
+    loop.run(trainer, wanted[-1], folder, save_every=1, pause=MINUTE, after=after, **how)
+    for stop in wanted:  # those after the last phase of a trainer that is led through phases
+        look(stop)
+    if at is not None and keep:
+        trainer.save(at)
+    elif at is not None:
+        on_first(lambda: at.unlink(missing_ok=True))
     return [found[str(stop)] for stop in stops]

@@ -9,10 +9,11 @@ from typing import Any, Generic, TypeVar
 
 from torch import nn
 
+from toykit.lessons.sharing import MINUTE, held
 from toykit.policies.hub import check_device
 from toykit.policies.qwen3 import qwen3
 from toykit.tasks import Task
-from toykit.training import PretrainConfig, Pretrainer
+from toykit.training import PretrainConfig, Pretrainer, loop
 
 P = TypeVar("P")
 
@@ -41,8 +42,12 @@ def pretrained(
     corpus: Any = task
     base = qwen3(task.vocab, dict(sizes)).to(check_device(device))
     pretrainer = Pretrainer(base, corpus, config)
-    kept = None if folder is None else folder / "pretrain"
-    if kept is not None and (kept / "checkpoint.safetensors").exists():
-        pretrainer.load(kept / "checkpoint.safetensors")
-    pretrainer.run(kept, progress=progress)
+    at = None if folder is None else folder / "pretrain" / "checkpoint.safetensors"
+    with held(at and at.with_name(".lock")):
+        if at is not None and at.exists():
+            pretrainer.load(at)
+        how: dict[str, Any] = {"progress": progress, "label": "pretrain", "processes": pretrainer.processes}
+        made = loop.run(pretrainer, config.steps, at and at.parent, save_every=1, pause=MINUTE, **how)
+        if made and at is not None:
+            pretrainer.save(at)
     return base.eval().requires_grad_(False)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toykit._checks import one_of
 from toykit.lessons.base import RUNGS, Claim, Evidence, Lesson, Results
+from toykit.lessons.jobs import beside, check_jobs
 from toykit.training.checkpoint import write_whole
 from toykit.training.speed import watching
 from toykit.training.store import data_folder
@@ -64,20 +65,23 @@ def record_path(lesson: Lesson, rung: str) -> Path:
     return data_folder() / "results" / lesson.number / f"{rung}.json"
 
 
-def run(lesson: Lesson, rung: str, seeds: tuple[int, ...] | None = None, **options: Any) -> Results:
+def run(lesson: Lesson, rung: str, seeds: tuple[int, ...] | None = None, jobs: int = 1, **options: Any) -> Results:
     """Runs a rung's experiment and adds how it was made: seeds, seconds, versions, device, command, and on the llm
     rung what `toykit.training.speed` says of it.
 
-    Raises ValueError for a rung that the lesson does not have, and for options that its experiment does not take.
+    `jobs` processes share what is kept in the option `folder`, on one device. Raises ValueError for a rung that the
+    lesson does not have, for options that its experiment does not take, and for several jobs without a folder or in
+    processes that train together.
     """
     experiment = lesson.experiments[one_of("rung", rung, lesson.experiments)]
     for option in options:
         one_of(f"option of lesson {lesson.number} on rung {rung}", option, experiment.options)
-    seeds = experiment.seeds if seeds is None else seeds
+    check_jobs(jobs, options.get("folder"))
+    options["seeds"] = seeds = experiment.seeds if seeds is None else seeds
     began = time.perf_counter()
     device = str(options.get("device", "cpu"))
-    with watching() as seen:
-        results = experiment.run(seeds=seeds, **options)
+    with watching() as seen, beside(lesson.number, rung, jobs, options, seen):
+        results = experiment.run(**options)
     made = {
         "command": command(lesson, rung),
         "seeds": list(seeds),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,12 +109,15 @@ def run(
     tensorboard: bool = False,
     shown: tuple[str, ...] = ("reward", "loss", "accuracy"),
     processes: Processes = ALONE,
+    pause: float = 0.0,
+    after: Callable[[], object] = lambda: None,
 ) -> list[dict[str, float]]:
     """Steps until `steps` are done, or the stepper says that it is `finished`; returns the figures of those made here.
 
     With `out`, writes log.jsonl and checkpoint.safetensors there every `save_every` steps, at the end, and when Ctrl-C
-    is pressed (the step under way is finished first, then KeyboardInterrupt is raised). Of several processes the first
-    one writes and shows; Ctrl-C in one stops all after the same step.
+    is pressed (the step under way is finished first, then KeyboardInterrupt is raised). At least `pause` seconds lie
+    between two checkpoints, so that there may be none at the end; Ctrl-C does not wait for them. Of several processes
+    the first one writes and shows; Ctrl-C in one stops all after the same step.
     """
     from tqdm.auto import tqdm
 
@@ -121,9 +125,14 @@ def run(
     folder = None if out is None else Path(out)
     log = Log(folder, stepper.done, tensorboard) if folder is not None and processes.first else None
     history: list[dict[str, float]] = []
+    saved = time.monotonic()
 
     def over() -> bool:
         return stepper.done >= steps or getattr(stepper, "finished", False)
+
+    def due() -> bool:
+        wanted = stepper.done % save_every == 0 or over()
+        return wanted and (not pause or processes.any(time.monotonic() - saved >= pause))
 
     bar = tqdm(total=steps, initial=stepper.done, desc=label, unit="step", disable=not (progress and processes.first))
     try:
@@ -134,10 +143,12 @@ def run(
                 bar.set_postfix({k: f"{figures[k]:.3f}" for k in shown if k in figures}, refresh=False)
                 if log is not None:
                     log(figures)
+                after()
                 # asked once: a Ctrl-C while the checkpoint is written belongs to the next step
                 asked = processes.any(stopped())
-                if folder and (stepper.done % save_every == 0 or over() or asked):
+                if folder and (asked or due()):
                     stepper.save(folder / "checkpoint.safetensors")
+                    saved = time.monotonic()
                 if asked:
                     raise KeyboardInterrupt
     finally:

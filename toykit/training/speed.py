@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -72,7 +72,9 @@ class Shape:
 class Seen:
     """Sums over steps: tokens drawn and learned from, seconds, operations of updates, bytes that drawing must read.
 
-    Tokens are those of all processes, operations and bytes those of one (of `world`).
+    Of processes that train together (`world`) tokens are those of all, operations and bytes those of one. Of
+    `processes` that worked side by side, each on steps of its own, everything is summed; `held` is the most memory
+    that those which have ended held on their devices, in bytes.
     """
 
     drawn: int = 0
@@ -81,6 +83,13 @@ class Seen:
     learning: float = 0.0
     operations: float = 0.0
     bytes_read: float = 0.0
+    processes: int = 1
+    held: int = 0
+
+    def add(self, other: Seen) -> None:
+        """What a process has seen that worked beside this one."""
+        for each in fields(self):
+            setattr(self, each.name, getattr(self, each.name) + getattr(other, each.name))
 
     def draw(self, policy: nn.Module, made: Rollouts, seconds: float, world: int = 1) -> None:
         """Rollouts that a policy drew in so many seconds."""
@@ -102,19 +111,27 @@ class Seen:
 
         mfu                 operations that the updates need, over what the device could do in their time in bf16
         roofline_of_drawing bytes that drawing must read, over what the device could read in its time
+        processes           that worked side by side; figures and memory are those of all of them together
         """
         where = torch.device(device)
         on_cuda = where.type == "cuda"
         name = torch.cuda.get_device_name(where) if on_cuda else "cpu"
         operations, bandwidth = rates(name) or (None, None)
+        drawing, learning = self.drawing / self.processes, self.learning / self.processes
         return {
             "device": name,
-            "drawn_tokens_per_second": _ratio(self.drawn, self.drawing),
-            "learned_tokens_per_second": _ratio(self.learned, self.learning),
-            "mfu": _ratio(self.operations, self.learning * operations) if operations else None,
-            "roofline_of_drawing": _ratio(self.bytes_read, self.drawing * bandwidth) if bandwidth else None,
-            "peak_memory": torch.cuda.max_memory_allocated(where) if on_cuda else None,
+            "processes": self.processes,
+            "drawn_tokens_per_second": _ratio(self.drawn, drawing),
+            "learned_tokens_per_second": _ratio(self.learned, learning),
+            "mfu": _ratio(self.operations, learning * operations) if operations else None,
+            "roofline_of_drawing": _ratio(self.bytes_read, drawing * bandwidth) if bandwidth else None,
+            "peak_memory": self.held + peak(where) if on_cuda else None,
         }
+
+
+def peak(device: str | torch.device) -> int:
+    """The most memory, in bytes, that this process has held on a device; 0 on the CPU."""
+    return torch.cuda.max_memory_allocated(device) if torch.device(device).type == "cuda" else 0
 
 
 def rates(name: str) -> tuple[float, float] | None:

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from toykit._checks import one_of
+from toykit.control import Stacked
 from toykit.lessons.base import Results
 from toykit.lessons.l04_vagram import row_models
 from toykit.lessons.l04_vagram.pendulum import Problem, fit_values
 from toykit.lessons.l04_vagram.rows import Rows
 from toykit.lessons.l04_vagram.world_models import fit, judge
+from toykit.lessons.llm import facts
+from toykit.lessons.sharing import remembered
 from toykit.policies import GPT, GPTConfig
 from toykit.policies.hub import check_device
 from toykit.policies.qwen3 import qwen3
 from toykit.training import TrainConfig
-from toykit.training.checkpoint import write_whole
 
 SETTINGS = ((0, 16), (4, 16), (8, 16), (0, 5), (8, 64))  # number of distractors, width of the model's two layers
 STOPS = (0, 100, 200, 300, 400, 500, 600)
@@ -76,25 +77,19 @@ def pendulum(
     progress: bool = False,
 ) -> Results:
     """{"8,16": {method: {figure: [a number a seed]}}} for each setting; with `folder`, finished ones are kept there."""
-    from tqdm.auto import tqdm
 
-    found: Results = {}
-    made: dict[int, Any] = {}  # one problem and one value function for all models with as many distractors
-    for m, width in tqdm(settings, unit="setting", disable=not progress):
-        name = f"{m},{width}"
-        kept = None if folder is None else folder / f"pendulum_{m}_{width}.json"
-        if kept is not None and kept.exists():
-            found[name] = json.loads(kept.read_text())
-            continue
-        if m not in made:
-            problem = Problem.make(m, seeds)
-            made[m] = problem, fit_values(problem, sweeps)
-        problem, values = made[m]
-        found[name] = judge(problem, values, fit(problem, values, width, model_steps), episodes)
-        if kept is not None:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(kept, json.dumps(found[name]).encode())
-    return found
+    @cache
+    def made(m: int) -> tuple[Problem, Stacked]:  # one for all models with as many distractors
+        problem = Problem.make(m, seeds)
+        return problem, fit_values(problem, sweeps)
+
+    def one(m: int, width: int) -> Results:
+        problem, values = made(m)
+        return judge(problem, values, fit(problem, values, width, model_steps), episodes)
+
+    makes = {f"pendulum_{m}_{width}": partial(one, m, width) for m, width in settings}
+    found = remembered(makes, folder, progress, "setting").values()
+    return {f"{m},{width}": of_setting for (m, width), of_setting in zip(settings, found, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -147,14 +142,11 @@ def llm(
 ) -> Results:
     """The llm rung: the world of tokens with a transformers model of the Qwen3 type, from scratch."""
     chosen, where = SIZES[one_of("size", size, SIZES)], check_device(device)
-    parameters: list[int] = []
 
     def make(task: Rows, seed: int) -> nn.Module:
-        policy = qwen3(task.vocab, chosen.model, seed).to(where)
-        parameters.append(sum(p.numel() for p in policy.parameters()))
-        return policy
+        return qwen3(task.vocab, chosen.model, seed).to(where)
 
     found = row_models.experiment(
         make, chosen.rows, seeds, chosen.stops, chosen.train, chosen.episodes, folder, progress
     )
-    return {"rows": found, "size": size, "parameters": parameters[0]}
+    return {"rows": found} | facts(size, qwen3(Rows(**chosen.rows).vocab, chosen.model))

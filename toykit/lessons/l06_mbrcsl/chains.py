@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from toykit._checks import one_of
 from toykit.control.simulation import draw
 from toykit.lessons.base import Results
-from toykit.lessons.compare import remembered
 from toykit.lessons.l06_mbrcsl.roles import Plan, fit, law, written
 from toykit.lessons.l06_mbrcsl.sampled import turned
 from toykit.lessons.llm import facts
 from toykit.lessons.rungs import QWEN3_60M, SEEDS, TINY
+from toykit.lessons.sharing import remembered
 from toykit.policies import device_of
 from toykit.policies.hub import check_device
 from toykit.policies.qwen3 import qwen3
@@ -156,14 +156,9 @@ def llm(
 
     With `folder` the seeds that are done are kept there. Raises ValueError for a size or a device that is not there.
     """
-    from tqdm.auto import tqdm
-
     chosen = SIZES[one_of("size", size, SIZES)]
     check_device(device)
-    rows = [
-        remembered(None if folder is None else folder / f"seed_{seed}.json", partial(one, seed, chosen, device))
-        for seed in tqdm(seeds, unit="seed", disable=not progress)
-    ]
-    found = turned(rows)
+    makes = {f"seed_{seed}": partial(one, seed, chosen, device) for seed in seeds}
+    found = turned(list(remembered(makes, folder, progress, "seed").values()))
     kept = found.pop("kept")
     return {"pass@1": found, "kept": kept} | facts(size, qwen3(VOCAB, chosen.model))

@@ -18,7 +18,8 @@ from toykit.control import Lookahead, TabularMDP, lookahead
 from toykit.control.online.sqirl import Regressor, sqirl
 from toykit.control.worlds import slippery
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Figures, compare, remembered
+from toykit.lessons.compare import Figures, compare
+from toykit.lessons.sharing import remembered
 from toykit.objectives import method
 from toykit.policies import GPT, GPTConfig, cursor
 from toykit.policies.base import FORBIDDEN_LOGIT, Output
@@ -162,8 +163,6 @@ def grpo(seed: int, kind: str) -> Trainer:
 
 def experiment(seeds: Sequence[int], folder: Path | None = None, progress: bool = False) -> Results:
     """{"trees": {kind: facts, and what SQIRL earns of the best by k, one a seed}, "grpo": {kind: a comparison}}."""
-    from tqdm.auto import tqdm
-
     found: Results = {"trees": {}, "grpo": {}}
     for kind in DECOYS:
         exact = world(kind)[1]
@@ -174,10 +173,8 @@ def experiment(seeds: Sequence[int], folder: Path | None = None, progress: bool 
             "gap": exact.gaps[(exact.least or 1) - 1].item(),
         }
         for k in sorted({1, exact.least or 1}):
-            made = tqdm(seeds, unit="seed", desc=f"SQIRL, k = {k}, {kind}", disable=not progress)
-            at = [None if folder is None else folder / f"sqirl_{kind}_{k}_{seed}.json" for seed in seeds]
-            shares = [remembered(path, partial(by_sqirl, kind, k, seed)) for path, seed in zip(at, made, strict=True)]
-            found["trees"][kind][f"SQIRL, k = {k}"] = shares
+            makes = {f"sqirl_{kind}_{k}_{seed}": partial(by_sqirl, kind, k, seed) for seed in seeds}
+            found["trees"][kind][f"SQIRL, k = {k}"] = list(remembered(makes, folder, progress, "seed").values())
         kept = None if folder is None else folder / f"grpo_{kind}"
         run = compare({"GRPO": partial(grpo, kind=kind)}, seeds, STOPS, partial(measure, kind=kind), kept, progress)
         found["grpo"][kind] = run

@@ -15,7 +15,7 @@ from toykit.control.online import of_network, pooled_sqirl
 from toykit.control.online.baselines import learn
 from toykit.control.worlds import GRID_DESIGNS, grid_world
 from toykit.lessons.base import Results
-from toykit.lessons.compare import remembered
+from toykit.lessons.sharing import remembered
 
 DESIGNS = tuple(name for name in GRID_DESIGNS if name not in ("shaped_centre", "key_toll_centre"))
 ENOUGH = 0.95  # of the best return: solved
@@ -73,14 +73,15 @@ def experiment(
 
     Raises ValueError for a learner or a design that is not there.
     """
-    from tqdm.auto import tqdm
-
     for learner in learners:
         one_of("learners", learner, LEARNERS)
     exact = {name: lookahead(grid_world(name)) for name in designs}
-    runs: dict[str, dict[str, list[Results]]] = {learner: {} for learner in learners}
-    for name, learner in tqdm([(d, x) for d in designs for x in learners], unit="run", disable=not progress):
-        kept = None if folder is None else folder / f"{name}, {learner}.json"
-        runs[learner][name] = remembered(kept, partial(room, name, learner, seeds, exact[name].optimum))
-    near = {name: found.near(1 - ENOUGH) for name, found in exact.items()}
+    makes = {
+        f"{name}, {learner}": partial(room, name, learner, seeds, exact[name].optimum)
+        for name in designs
+        for learner in learners
+    }
+    found = remembered(makes, folder, progress, "run")
+    runs = {learner: {name: found[f"{name}, {learner}"] for name in designs} for learner in learners}
+    near = {name: values.near(1 - ENOUGH) for name, values in exact.items()}
     return {"near": near, "enough": ENOUGH, "budget": STEPS, "runs": runs}
