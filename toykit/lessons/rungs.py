@@ -113,6 +113,11 @@ class Comparison:
         return found | {"lr": setup.train.lr, "group_size": setup.group_size} | self.about(base, setup)
 
 
+def pretrain_60m(steps: int, batch: int, **further: Any) -> PretrainConfig:
+    """How QWEN3_60M learns a task's corpus, in bf16; `further` are arguments of `PretrainConfig`."""
+    return PretrainConfig(steps, batch, lr=3e-4, warmup=50, autocast=True, **further)
+
+
 def start(base: nn.Module, setup: Setup, seed: int, method: Method, **further: Any) -> Trainer:
     """A trainer of a copy of the base, which is its reference; `further` are arguments of `Trainer`.
 

@@ -16,7 +16,7 @@ from toykit.diagnostics import distance_to_target, distinct_n, sequence_entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import compare
 from toykit.lessons.llm import facts, pretrained
-from toykit.lessons.rungs import TINY
+from toykit.lessons.rungs import TINY, pretrain_60m
 from toykit.objectives import Filtered
 from toykit.policies import device_of
 from toykit.rollouts import Rollouts, Sampled, token_logps
@@ -150,7 +150,7 @@ class Size:
 SIZES = {
     "100m": Size(
         {"hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 14, "num_attention_heads": 12},
-        PretrainConfig(steps=1_500, batch=512, lr=3e-4),
+        pretrain_60m(1_500, batch=512),
         TrainConfig(lr=3e-5, autocast=True),
         (0, 10, 20, 40, 70, 100, 150),
         1_024,

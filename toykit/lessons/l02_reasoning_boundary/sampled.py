@@ -20,7 +20,7 @@ from toykit.diagnostics import (
 from toykit.exact import group_weight
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m
 from toykit.objectives import KL, Method, method
 from toykit.policies import TabularLM, device_of
 from toykit.rollouts import Sampled, leaf_logps, node_logps, token_logps
@@ -142,7 +142,7 @@ BOUNDARY = Comparison(
             (0, 25, 50, 100, 150, 200, 300),
             group_size=16,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+            pretrain=pretrain_60m(1_000, batch=512),
         ),
         "tiny": Setup(
             Operator(),

@@ -11,7 +11,7 @@ from toykit.diagnostics import exact_pass_at_k
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.right_orders import right_logps
-from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
+from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup, pretrain_60m
 from toykit.objectives import KL, Method, OnPolicyForwardKL, method
 from toykit.tasks import AlternatingSum
 from toykit.training import PretrainConfig, TrainConfig, Trainer
@@ -88,7 +88,7 @@ RAPO = Comparison(
             STOPS,
             group_size=16,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+            pretrain=pretrain_60m(1_000, batch=512),
         ),
         "tiny": Setup(
             AlternatingSum(),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.l12_dual_rl import grid
-from toykit.lessons.rungs import QWEN3_60M, SEEDS, TINY, Comparison, Make, Setup
+from toykit.lessons.rungs import QWEN3_60M, SEEDS, TINY, Comparison, Make, Setup, pretrain_60m
 from toykit.objectives import DPO, SFT, Asymmetric, ChiSquare, DualRL, Gumbel, TotalVariation
 from toykit.objectives.dual_values import LossOfV
 from toykit.objectives.offline import OfflineLoss, OfflineMethod
@@ -160,7 +160,7 @@ DUAL = Comparison(
             (0, 50, 100, 200, 400),
             group_size=4,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=100, accuracy=0.5),
+            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.5),
         ),
         "tiny": Setup(
             Sorting(places=2, n_train=60, n_test=20),

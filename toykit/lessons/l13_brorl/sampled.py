@@ -19,7 +19,7 @@ from toykit.exact import informative
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare, last
 from toykit.lessons.llm import Size, facts, pretrained
-from toykit.lessons.rungs import QWEN3_60M, TINY
+from toykit.lessons.rungs import QWEN3_60M, TINY, pretrain_60m
 from toykit.objectives import Advantage, Clip, PolicyGradient
 from toykit.policies import device_of
 from toykit.rollouts import Sampled, token_logps
@@ -115,7 +115,7 @@ def experiment(
 
     here = None if folder is None else folder / "before"
     look = partial(measure, task=task, k=plan.broad)
-    start = compare({NARROW: before}, seeds, (0, plan.before), partial(look, starts=first), here, progress)
+    start = compare({NARROW: before}, seeds, (0, plan.before), partial(look, starts=first), here, progress, keep=True)
     starts = {seed: success(made[seed].policy, task, "train") for seed in seeds}
 
     def arm(name: str) -> Callable[[int], Trainer]:
@@ -178,7 +178,7 @@ def gpt(
 SIZES = {
     "60m": Size(
         QWEN3_60M,
-        PretrainConfig(steps=3_000, batch=512, lr=3e-4),
+        pretrain_60m(3_000, batch=512),
         Plan(8, 256, 300, (0, 64, 128, 192, 256, 320), TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True)),
     ),
     "tiny": Size(

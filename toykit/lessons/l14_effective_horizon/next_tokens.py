@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from toykit._checks import one_of
 from toykit.diagnostics import rank_correlation
 from toykit.lessons.base import Results
-from toykit.lessons.compare import Figures, compare, reaching, remembered
+from toykit.lessons.compare import Figures, compare, reaching
 from toykit.lessons.llm import Size, facts, pretrained
-from toykit.lessons.rungs import QWEN3_60M, SEEDS, TINY, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, SEEDS, TINY, Setup, pretrain_60m, start
+from toykit.lessons.sharing import remembered
 from toykit.objectives import method
 from toykit.policies import device_of
 from toykit.policies.base import read
@@ -45,7 +46,7 @@ class Plan:
 SIZES = {
     "60m": Size(
         QWEN3_60M,
-        PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.7),
+        pretrain_60m(4_000, batch=256, accuracy=0.7),
         Plan(
             ChainSum(n_digits=(8, 10, 12), horizon=40),
             prompts=64,
@@ -173,7 +174,7 @@ def llm(
             "base, greedy": float(greedy(base, task(seed), asked).correct.double().mean()),
         }
 
-    each = [remembered(None if folder is None else folder / f"looked_{s}.json", partial(looked, s)) for s in seeds]
+    each = list(remembered({f"looked_{seed}": partial(looked, seed) for seed in seeds}, folder).values())
     found = compare({"GRPO": trainer}, seeds, plan.stops, measure, folder, progress)
     shares = [one["ranked"] for one in each]
     return {

@@ -12,7 +12,7 @@ from toykit.diagnostics import exact_pass_at_k
 from toykit.exact import entropy
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.right_orders import right_logps
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import Advantage, Method, PolicyGradient, Rover, method
 from toykit.tasks import AlternatingSum
 from toykit.training import PretrainConfig, TrainConfig, Trainer
@@ -81,7 +81,7 @@ COMPARISON = Comparison(
             STOPS,
             group_size=16,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+            pretrain=pretrain_60m(1_000, batch=512),
         ),
         "tiny": Setup(
             AlternatingSum(skill=1.0, typo=0.0),  # without a right order all arms stand still

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toykit.diagnostics import exact_pass_at_k, pass_at_k
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.held_out import summary
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import Method, method
 from toykit.policies import device_of
 from toykit.rollouts import Sampled, token_logps
@@ -145,7 +145,7 @@ DRIVE = Comparison(
             TrainConfig(lr=3e-5, prompts=256, max_grad_norm=1.0, autocast=True),
             (0, 18, 36, 108, 179, 227, 300, 420),  # 36, 179, 227: where the phases of two stages end
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_500, batch=512, lr=3e-4, warmup=50),
+            pretrain=pretrain_60m(1_500, batch=512),
         ),
         "tiny": Setup(
             Programs(length=5),

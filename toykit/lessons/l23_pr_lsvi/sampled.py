@@ -15,7 +15,7 @@ from toykit.control.online.compared import Features
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.held_out import held_out
 from toykit.lessons.l23_pr_lsvi.taste import ATTRIBUTES, Taste, counts
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import Advantage, Method, PolicyGradient
 from toykit.policies import device_of
 from toykit.rollouts import Rollouts, Sampled
@@ -94,7 +94,7 @@ LLM = {
         tuple(range(0, 65, 4)),
         group_size=32,
         base=QWEN3_60M,
-        pretrain=PretrainConfig(steps=2_000, batch=256, lr=3e-4, warmup=50),
+        pretrain=pretrain_60m(2_000, batch=256),
     ),
     "tiny": Setup(
         Taste(horizon=4, n_prompts=8),

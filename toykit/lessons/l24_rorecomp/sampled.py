@@ -8,7 +8,7 @@ from torch import nn
 
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.held_out import held_out, summary
-from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
+from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup, pretrain_60m
 from toykit.objectives import Method, method
 from toykit.selection import Recomposition
 from toykit.tasks import ChainSum
@@ -56,7 +56,7 @@ RORECOMP = Comparison(
             TrainConfig(lr=1e-5, prompts=64, epochs=2, autocast=True),
             (0, 20, 40, 80, 120),
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.5),  # greedy
+            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.5),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from toykit.lessons.compare import Figures
 from toykit.lessons.held_out import held_out, summary
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import PolicyGradient, method
 from toykit.rewards import Gated, Shaping
 from toykit.rollouts import Rollouts, Sampled
@@ -173,7 +173,7 @@ STABLE_REINFORCE = Comparison(
             (0, 30, 60, 90, 120),
             group_size=1,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.7),  # greedy
+            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=10, horizon=8),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from toykit.diagnostics import exact_pass_at_k, wrong_answers
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.l02_reasoning_boundary.sampled import law
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import Method, Overconfidence, method
 from toykit.tasks import Operator, Prompts, Tree, Vocab
 from toykit.tasks.operator import PLUS
@@ -136,7 +136,7 @@ ACE = Comparison(
             STOPS,
             group_size=16,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+            pretrain=pretrain_60m(1_000, batch=512),
         ),
         "tiny": Setup(
             Operator(),

@@ -17,7 +17,7 @@ from toykit.lessons.compare import Figures, compare
 from toykit.lessons.held_out import held_out, summary
 from toykit.lessons.l29_pessimism.logged import HEADS, NOISE, experiment
 from toykit.lessons.llm import pretrained
-from toykit.lessons.rungs import QWEN3_60M, TINY
+from toykit.lessons.rungs import QWEN3_60M, TINY, pretrain_60m
 from toykit.objectives import Advantage, PolicyGradient
 from toykit.objectives.reward_models import last
 from toykit.policies import device_of
@@ -60,7 +60,7 @@ SIZES = {
     "60m": Size(
         dict(QWEN3_60M),
         ChainSum(n_digits=(8, 10, 12), horizon=40),
-        PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.7),
+        pretrain_60m(4_000, batch=256, accuracy=0.7),
         OfflineConfig(lr=3e-5, batch=256, max_grad_norm=1.0, autocast=True),
         TrainConfig(lr=1e-5, prompts=64, max_grad_norm=1.0, autocast=True),
         (0, 25, 50, 100, 200, 400),

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from toykit.lessons.compare import Figures, Measure
-from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup
+from toykit.lessons.rungs import QWEN3_60M, TINY, Comparison, Setup, pretrain_60m
 from toykit.objectives import DADS, KL, STCR, Method, estimate, method
 from toykit.policies import device_of
 from toykit.rollouts import Sampled, token_logps
@@ -105,7 +105,7 @@ APO = Comparison(
             TrainConfig(lr=1e-5, prompts=64, max_grad_norm=1.0, autocast=True),
             STOPS,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=2_000, batch=256, lr=3e-4, warmup=50),
+            pretrain=pretrain_60m(2_000, batch=256),
         ),
         "tiny": Setup(
             ChainSum(n_digits=(2, 3), n_train=60, n_test=20, horizon=8),

@@ -18,7 +18,7 @@ from toykit.diagnostics import interval, paired_interval
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, compare, last
 from toykit.lessons.llm import Size, facts, pretrained
-from toykit.lessons.rungs import QWEN3_60M, TINY
+from toykit.lessons.rungs import QWEN3_60M, TINY, pretrain_60m
 from toykit.objectives import ILQL, OfflineMethod, decoding_logits, method
 from toykit.policies import device_of
 from toykit.policies.base import Output
@@ -322,7 +322,7 @@ def reported(results: Results) -> list[dict[str, Any]]:
 SIZES = {
     "60m": Size(
         QWEN3_60M,
-        PretrainConfig(steps=1_000, batch=512, lr=3e-4, accuracy=0.6, evaluate_every=10),
+        pretrain_60m(1_000, batch=512, accuracy=0.6, evaluate_every=10),
         Plan(64, 8, 0, (0, 25, 50, 75, 100), lr=1e-5, autocast=True),
     ),
     "tiny": Size(

@@ -11,7 +11,7 @@ from toykit.diagnostics import exact_pass_at_k, rank_correlation
 from toykit.exact import entropy, kl
 from toykit.lessons.compare import Figures, Measure
 from toykit.lessons.l02_reasoning_boundary.sampled import law
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import KL, Clip, Method, method
 from toykit.rollouts import Sampled
 from toykit.tasks import Operator
@@ -107,7 +107,7 @@ PRORL = Comparison(
             (*STOPS, 140, 159),
             group_size=16,
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+            pretrain=pretrain_60m(1_000, batch=512),
         ),
         "tiny": Setup(
             Operator(n_train=16),

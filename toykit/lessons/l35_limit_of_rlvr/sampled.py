@@ -13,7 +13,7 @@ from toykit.exact import entropy, leaf_log_probs
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures
 from toykit.lessons.l35_limit_of_rlvr.exact import missed
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start, taught
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start, taught
 from toykit.objectives import method
 from toykit.rollouts import Sampled, node_logps
 from toykit.tasks import Operator
@@ -145,7 +145,7 @@ LIMIT = Comparison(
             TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
             (0, 50, 100, 200, 300),
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=1_000, batch=512, lr=3e-4),
+            pretrain=pretrain_60m(1_000, batch=512),
         ),
         "tiny": Setup(
             Operator(),

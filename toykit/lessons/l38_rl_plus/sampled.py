@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from toykit.diagnostics import exact_pass_at_k
 from toykit.lessons.base import Results
 from toykit.lessons.compare import Figures, Measure
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start, taught
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start, taught
 from toykit.objectives import MIS, Likelihood, Method, method
 from toykit.policies import device_of
 from toykit.rollouts import Mixed, Sampled, Solutions, token_logps
@@ -103,7 +103,7 @@ RL_PLUS = Comparison(
             TrainConfig(lr=3e-5, prompts=60, max_grad_norm=1.0, autocast=True),
             (0, 50, 100, 150, 200),
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=3_000, batch=512, lr=3e-4, warmup=50),
+            pretrain=pretrain_60m(3_000, batch=512),
         ),
         "tiny": Setup(
             OperatorChain(n_train=20, n_test=10),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from toykit.control.online import detect
 from toykit.lessons.compare import Figures, Measure
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import method
 from toykit.rollouts import Rollouts
 from toykit.selection import Selection
@@ -134,7 +134,7 @@ MONITOR = Comparison(
             TrainConfig(lr=1e-5, prompts=64, max_grad_norm=1.0, autocast=True),
             (0, 80, 120),
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.7),  # greedy
+            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),

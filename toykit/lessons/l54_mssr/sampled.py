@@ -10,7 +10,7 @@ from torch import nn
 
 from toykit.lessons.compare import Measure
 from toykit.lessons.held_out import held_out, summary
-from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, start
+from toykit.lessons.rungs import QWEN3_60M, TINY, Arm, Comparison, Setup, pretrain_60m, start
 from toykit.objectives import EntropyBonus, EntropyShaping, Method, Tracker, method
 from toykit.rollouts import Sampled
 from toykit.tasks import ChainSum
@@ -83,7 +83,7 @@ MSSR = Comparison(
             TrainConfig(lr=1e-5, prompts=32, minibatch=4, max_grad_norm=0.5, autocast=True),
             (0, 20, 40, 80, 120),
             base=QWEN3_60M,
-            pretrain=PretrainConfig(steps=4_000, batch=256, lr=3e-4, warmup=50, accuracy=0.7),  # greedy
+            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),
