@@ -13,14 +13,16 @@ import pytest
 import torch
 
 from toykit.lessons import load, run
-from toykit.lessons.jobs import beside
+from toykit.lessons.base import Experiment, Results
+from toykit.lessons.jobs import beside, perform
 from toykit.training.speed import Seen, watching
 
 SHORT = {"size": "tiny", "seeds": (0, 1)}
 KILLED = """
 import multiprocessing, sys, time
 from pathlib import Path
-from toykit.lessons.jobs import beside
+from toykit.lessons.base import Experiment, Results
+from toykit.lessons.jobs import beside, perform
 from toykit.training.speed import Seen
 
 if __name__ == "__main__":
@@ -51,6 +53,19 @@ def test_what_three_do_is_what_one_does_and_nothing_is_done_twice(tmp_path):
 def test_results_say_how_many_worked_side_by_side(tmp_path):
     made = run(load("47"), "llm", jobs=2, folder=tmp_path, **SHORT)["made"]
     assert made["speed"]["processes"] == 2 and made["seeds"] == [0, 1]
+
+
+def test_products_are_made_in_tf32_on_cuda_and_there_only():
+    seen = []
+
+    def run(device: str) -> Results:
+        seen.append((device, torch.get_float32_matmul_precision()))
+        return {}
+
+    for device in ("cuda", "cuda:1", "cpu"):
+        perform(Experiment(run), {"device": device})
+    assert seen == [("cuda", "high"), ("cuda:1", "high"), ("cpu", "highest")]
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_one_that_ends_early_is_warned_of():

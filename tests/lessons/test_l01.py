@@ -159,7 +159,7 @@ def test_the_llm_recipe_refuses_cuda_where_there_is_none():
 def test_options_that_an_experiment_does_not_take_are_refused():
     with pytest.raises(ValueError, match="option of lesson 01 on rung llm must be one of .* did you mean 'size'"):
         run(LESSON, "llm", sise="tiny")
-    with pytest.raises(ValueError, match="size must be one of 100m, tiny, got 'small'"):
+    with pytest.raises(ValueError, match="size must be one of 60m, tiny, got 'small'"):
         run(LESSON, "llm", size="small")
 
 

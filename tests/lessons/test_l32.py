@@ -244,12 +244,12 @@ def test_the_llm_recipe_runs_on_a_tiny_model_and_resumes(tmp_path):
 
 
 def test_the_full_llm_plan_draws_up_to_128():
-    plan = sampled.SIZES["100m"].plan
+    plan = sampled.SIZES["60m"].plan
     assert [Vowels.of(m).n for m in plan.lengths] == [4, 16, 128]
 
 
 def test_a_size_that_does_not_exist_is_refused():
-    with pytest.raises(ValueError, match="size must be one of 100m, tiny, got 'huge'"):
+    with pytest.raises(ValueError, match="size must be one of 60m, tiny, got 'huge'"):
         run(LESSON, "llm", size="huge")
 
 

@@ -22,6 +22,7 @@ import torch
 
 from toykit._checks import at_least
 from toykit._malloc import keep_freed
+from toykit.lessons.base import Experiment, Results
 from toykit.training.processes import launched
 from toykit.training.speed import Seen, peak, watching
 
@@ -34,6 +35,18 @@ def check_jobs(jobs: int, folder: Path | None) -> None:
         raise ValueError(f"jobs must be 1 where nothing is kept in a folder that they could share, got {jobs}")
     if jobs > 1 and (world := launched()) > 1:
         raise ValueError(f"jobs must be 1 where {world} processes train together, got {jobs}")
+
+
+def perform(experiment: Experiment, options: Mapping[str, Any]) -> Results:
+    """What an experiment gives. On CUDA float32 products are made in TF32, ten bits of mantissa: updates are in bf16,
+    which has seven, and completions are drawn with what autocast leaves alone."""
+    before = torch.get_float32_matmul_precision()
+    if str(options.get("device", "cpu")).startswith("cuda"):
+        torch.set_float32_matmul_precision("high")
+    try:
+        return experiment.run(**options)
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager
@@ -93,7 +106,7 @@ def _run(number: str, rung: str, options: dict[str, Any], threads: int, answers:
     torch.set_num_threads(threads)
     try:
         with watching() as seen:
-            load(number).experiments[rung].run(**options)
+            perform(load(number).experiments[rung], options)
         seen.held = peak(str(options.get("device", "cpu")))
         answers.send(seen)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from toykit._checks import one_of
 from toykit.lessons.base import RUNGS, Claim, Evidence, Lesson, Results
-from toykit.lessons.jobs import beside, check_jobs
+from toykit.lessons.jobs import beside, check_jobs, perform
 from toykit.training.checkpoint import write_whole
 from toykit.training.speed import watching
 from toykit.training.store import data_folder
@@ -81,7 +81,7 @@ def run(lesson: Lesson, rung: str, seeds: tuple[int, ...] | None = None, jobs: i
     began = time.perf_counter()
     device = str(options.get("device", "cpu"))
     with watching() as seen, beside(lesson.number, rung, jobs, options, seen):
-        results = experiment.run(**options)
+        results = perform(experiment, options)
     made = {
         "command": command(lesson, rung),
         "seeds": list(seeds),

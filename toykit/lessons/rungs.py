@@ -114,8 +114,11 @@ class Comparison:
 
 
 def pretrain_60m(steps: int, batch: int, **further: Any) -> PretrainConfig:
-    """How QWEN3_60M learns a task's corpus, in bf16; `further` are arguments of `PretrainConfig`."""
-    return PretrainConfig(steps, batch, lr=3e-4, warmup=50, autocast=True, **further)
+    """How QWEN3_60M learns a task's corpus, in bf16; `further` are arguments of `PretrainConfig`.
+
+    An accuracy that is asked for is looked at often: on sums it goes from 0.3 to 1 within 75 steps.
+    """
+    return PretrainConfig(steps, batch, lr=3e-4, warmup=50, autocast=True, evaluate_every=10, **further)
 
 
 def start(base: nn.Module, setup: Setup, seed: int, method: Method, **further: Any) -> Trainer:

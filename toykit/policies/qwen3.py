@@ -32,7 +32,7 @@ def _sizes(width: int, hidden: int, layers: int, heads: int) -> dict[str, int]:
 # The number in a name is that of the parameters without a vocabulary to speak of (a task has some 16 words).
 PRESETS = {
     "qwen3-1m": Preset(_sizes(128, 384, 5, 4), lr=1e-3, warmup=0),
-    "qwen3-60m": Preset(_sizes(896, 3072, 6, 14), lr=3e-4, warmup=100),  # few layers: drawing waits for their calls
+    "qwen3-60m": Preset(_sizes(896, 2880, 6, 14), lr=3e-4, warmup=100),  # few layers: drawing waits for their calls
     "qwen3-150m": Preset(_sizes(1024, 3200, 12, 16), lr=2e-4, warmup=200),
 }
 

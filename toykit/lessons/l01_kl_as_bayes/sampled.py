@@ -16,7 +16,7 @@ from toykit.diagnostics import distance_to_target, distinct_n, sequence_entropy
 from toykit.lessons.base import Results
 from toykit.lessons.compare import compare
 from toykit.lessons.llm import facts, pretrained
-from toykit.lessons.rungs import TINY, pretrain_60m
+from toykit.lessons.rungs import QWEN3_60M, TINY, pretrain_60m
 from toykit.objectives import Filtered
 from toykit.policies import device_of
 from toykit.rollouts import Rollouts, Sampled, token_logps
@@ -148,8 +148,8 @@ class Size:
 
 
 SIZES = {
-    "100m": Size(
-        {"hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 14, "num_attention_heads": 12},
+    "60m": Size(
+        QWEN3_60M,
         pretrain_60m(1_500, batch=512),
         TrainConfig(lr=3e-5, autocast=True),
         (0, 10, 20, 40, 70, 100, 150),
@@ -169,7 +169,7 @@ SIZES = {
 
 def llm(
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    size: str = "100m",
+    size: str = "60m",
     device: str = "cpu",
     folder: Path | None = None,
     progress: bool = False,

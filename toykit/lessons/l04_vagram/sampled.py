@@ -106,15 +106,15 @@ class Size:
 SIZES = {
     "24m": Size(
         {
-            "hidden_size": 512,
-            "intermediate_size": 1536,
-            "num_hidden_layers": 8,
-            "num_attention_heads": 8,
-            "max_position_embeddings": 160,
+            "hidden_size": 640,
+            "intermediate_size": 1920,
+            "num_hidden_layers": 5,
+            "num_attention_heads": 10,
+            "max_position_embeddings": 80,
         },
-        {"length": 64, "relevant": 8, "n_train": 131_072, "n_test": 512},
+        {"length": 32, "relevant": 4, "n_train": 65_536, "n_test": 512},
         TrainConfig(lr=3e-4, prompts=256, max_grad_norm=1.0, autocast=True),
-        (0, 250, 500, 1000, 1500, 2000, 3000),
+        (0, 200, 400, 600, 900, 1200),
         64,
     ),
     "tiny": Size(

@@ -52,8 +52,8 @@ SIZES = {
     "60m": Size(
         dict(QWEN3_60M),
         ChainSum(n_digits=6, n_train=4096, n_test=512),
-        Plan(500, lr=3e-4, autocast=True),
-        Plan(4_000, lr=3e-4, autocast=True),
+        Plan(300, lr=3e-4, autocast=True),
+        Plan(2_000, lr=3e-4, autocast=True),
         rollouts=16,
     ),
     "tiny": Size(

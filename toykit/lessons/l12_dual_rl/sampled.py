@@ -157,7 +157,7 @@ DUAL = Comparison(
         "60m": Setup(
             Sorting(places=12, n_train=4096, n_test=512),
             TrainConfig(lr=3e-5, prompts=256, autocast=True),
-            (0, 50, 100, 200, 400),
+            (0, 50, 100, 200, 300),
             group_size=4,
             base=QWEN3_60M,
             pretrain=pretrain_60m(4_000, batch=256, accuracy=0.5),

@@ -46,9 +46,9 @@ class Plan:
 SIZES = {
     "60m": Size(
         QWEN3_60M,
-        pretrain_60m(4_000, batch=256, accuracy=0.7),
+        pretrain_60m(1_000, batch=256, accuracy=0.7),
         Plan(
-            ChainSum(n_digits=(8, 10, 12), horizon=40),
+            ChainSum(n_digits=(4, 6, 8), horizon=28),
             prompts=64,
             candidates=4,
             rollouts=16,

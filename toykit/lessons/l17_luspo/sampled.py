@@ -43,11 +43,11 @@ LUSPO = Comparison(
     ),
     llm={
         "60m": Setup(
-            ChainSum(n_digits=(8, 10, 12), horizon=40),
+            ChainSum(n_digits=(4, 6, 8), horizon=28),
             TrainConfig(lr=1e-5, prompts=64, epochs=2, max_grad_norm=1.0, autocast=True),
             (0, 20, 40, 80, 120),
             base=QWEN3_60M,
-            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.7),  # greedy
+            pretrain=pretrain_60m(1_000, batch=256, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),

@@ -27,7 +27,7 @@ LARGER = 8  # times the group size: the groups of stage 2
 UNSOLVED = 0.01
 THIRDS = ("hard", "medium", "easy")
 
-STEPS = {6: 168, 12: 420, 5: 6}  # of uniform training, by the length of programs
+STEPS = {6: 168, 12: 240, 5: 6}  # of uniform training, by the length of programs
 FIRST = 1 / 7  # the card's share of stage 1 among all completions
 PHASES = ((1 / 2, 2 / 3), (1 / 3, 2 / 9), (1 / 6, 1 / 9))  # of stage 2: shares of the prompts, and of the stage's steps
 
@@ -141,9 +141,9 @@ DRIVE = Comparison(
     ),
     llm={
         "60m": Setup(
-            Programs(length=12, extra=True, drawn=60_000),
-            TrainConfig(lr=3e-5, prompts=256, max_grad_norm=1.0, autocast=True),
-            (0, 18, 36, 108, 179, 227, 300, 420),  # 36, 179, 227: where the phases of two stages end
+            Programs(length=12, extra=True, drawn=10_000),
+            TrainConfig(lr=3e-5, prompts=128, max_grad_norm=1.0, autocast=True),
+            (0, 9, 18, 54, 90, 114, 180, 240),  # 18, 90, 114: where the phases of two stages end
             base=QWEN3_60M,
             pretrain=pretrain_60m(1_500, batch=512),
         ),

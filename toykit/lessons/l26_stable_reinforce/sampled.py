@@ -168,12 +168,12 @@ STABLE_REINFORCE = Comparison(
     ),
     llm={
         "60m": Setup(
-            ChainSum(n_digits=(8, 10, 12), horizon=40),
+            ChainSum(n_digits=(4, 6, 8), horizon=28),
             TrainConfig(lr=1e-5, prompts=256, epochs=2, max_grad_norm=1.0, autocast=True),
-            (0, 30, 60, 90, 120),
+            (0, 20, 40, 60, 80),
             group_size=1,
             base=QWEN3_60M,
-            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.7),  # greedy
+            pretrain=pretrain_60m(1_000, batch=256, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=10, horizon=8),

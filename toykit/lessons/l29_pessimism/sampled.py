@@ -59,11 +59,11 @@ class Size:
 SIZES = {
     "60m": Size(
         dict(QWEN3_60M),
-        ChainSum(n_digits=(8, 10, 12), horizon=40),
-        pretrain_60m(4_000, batch=256, accuracy=0.7),
+        ChainSum(n_digits=(4, 6, 8), horizon=28),
+        pretrain_60m(1_000, batch=256, accuracy=0.7),
         OfflineConfig(lr=3e-5, batch=256, max_grad_norm=1.0, autocast=True),
         TrainConfig(lr=1e-5, prompts=64, max_grad_norm=1.0, autocast=True),
-        (0, 25, 50, 100, 200, 400),
+        (0, 10, 20, 40, 70, 100),
         labelled=512,
         judged=200,
         group_size=8,

@@ -322,7 +322,7 @@ def reported(results: Results) -> list[dict[str, Any]]:
 SIZES = {
     "60m": Size(
         QWEN3_60M,
-        pretrain_60m(1_000, batch=512, accuracy=0.6, evaluate_every=10),
+        pretrain_60m(1_000, batch=512, accuracy=0.6),
         Plan(64, 8, 0, (0, 25, 50, 75, 100), lr=1e-5, autocast=True),
     ),
     "tiny": Size(

@@ -147,9 +147,9 @@ def gpt(
 
 
 SIZES = {
-    "100m": Size(
-        BASES["100m"].model,
-        BASES["100m"].pretrain,
+    "60m": Size(
+        BASES["60m"].model,
+        BASES["60m"].pretrain,
         Plan((8, 16, 28), (0, 10, 20, 40, 70, 100), 512, 65_536, 4_096, TrainConfig(lr=3e-5, autocast=True)),
     ),
     "tiny": Size(BASES["tiny"].model, BASES["tiny"].pretrain, Plan((4, 8), (0, 2), 32, 512, 128, TrainConfig(lr=1e-3))),
@@ -158,7 +158,7 @@ SIZES = {
 
 def llm(
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4),
-    size: str = "100m",
+    size: str = "60m",
     device: str = "cpu",
     folder: Path | None = None,
     progress: bool = False,

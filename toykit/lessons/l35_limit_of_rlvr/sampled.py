@@ -143,7 +143,7 @@ LIMIT = Comparison(
         "60m": Setup(
             Operator(),
             TrainConfig(lr=3e-5, max_grad_norm=1.0, autocast=True),
-            (0, 50, 100, 200, 300),
+            (0, 50, 100, 150, 200),
             base=QWEN3_60M,
             pretrain=pretrain_60m(1_000, batch=512),
         ),

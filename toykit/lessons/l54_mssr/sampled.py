@@ -79,11 +79,11 @@ MSSR = Comparison(
     ),
     llm={
         "60m": Setup(
-            ChainSum(n_digits=(8, 10, 12), n_train=2048, horizon=40),
-            TrainConfig(lr=1e-5, prompts=32, minibatch=4, max_grad_norm=0.5, autocast=True),
-            (0, 20, 40, 80, 120),
+            ChainSum(n_digits=(4, 6, 8), n_train=2048, horizon=28),
+            TrainConfig(lr=1e-5, prompts=32, minibatch=8, max_grad_norm=0.5, autocast=True),
+            (0, 8, 16, 24, 32, 40, 48),
             base=QWEN3_60M,
-            pretrain=pretrain_60m(4_000, batch=256, accuracy=0.7),  # greedy
+            pretrain=pretrain_60m(1_000, batch=256, accuracy=0.7),  # greedy
         ),
         "tiny": Setup(
             ChainSum(n_digits=2, n_train=60, n_test=20, horizon=8),
