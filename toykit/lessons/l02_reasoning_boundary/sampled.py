@@ -84,7 +84,7 @@ def influences(policy: nn.Module, task: Operator, group_size: int = 8) -> Result
     Prompts are sorted by their hidden operator, then by their success rate. Steps are of size 1 for the mean over
     prompts. Negative shares are among pairs of the same and of different operators.
     """
-    policy = copy.deepcopy(policy).requires_grad_(True)
+    policy = copy.deepcopy(policy).cpu().requires_grad_(True)
     prompts = task.prompts()
     answers = task.right[prompts.ids][:, None]
     log_p = token_logps(policy, prompts.tokens, prompts.mask, answers, torch.ones_like(answers, dtype=torch.bool))
