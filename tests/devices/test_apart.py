@@ -32,7 +32,7 @@ for wrong in (
     except (RuntimeError, TypeError) as error:
         print(type(error).__name__)
 """
-COMMON = ("12", "29", "54")  # values and offline data, reward models, minibatches and trackers
+COMMON = ("02", "12", "29", "54")  # gradients a prompt, values and offline data, reward models, minibatches
 
 
 def said(*words: str) -> dict[str, str]:

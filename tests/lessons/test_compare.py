@@ -109,7 +109,8 @@ def test_ctrl_c_leaves_a_checkpoint_at_once(tmp_path):
     assert found[-1]["done"] == 5 and steps == [2, 1, 1, 1]
 
 
-def test_a_finished_run_is_read_and_not_made_again(tmp_path):
+def test_a_finished_run_is_read_and_not_made_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("toykit.lessons.compare.MINUTE", 0.0)
     first = follow(partial(make, 0), 0, STOPS, measure, tmp_path)
     steps = []
     assert not (tmp_path / "checkpoint.safetensors").exists()
@@ -122,15 +123,16 @@ def _never() -> Trainer:
 
 
 def test_a_finished_run_that_is_kept_is_made_again_and_stands_at_its_end(tmp_path):
-    made = []
+    made, steps = [], []
 
-    def kept(seed: int) -> Trainer:
-        made.append(make(seed))
+    def kept() -> Trainer:
+        made.append(make(0))
         return made[-1]
 
-    found = [compare({"a": kept}, (0,), STOPS, measure, tmp_path, keep=True) for _ in range(2)]
+    found = [follow(kept, 0, STOPS, measure, tmp_path, steps.append, keep=True) for _ in range(2)]
     assert found[0] == found[1] and [trainer.done for trainer in made] == [5, 5]
     assert made[0].policy.table.equal(made[1].policy.table)
+    assert steps == [1] * 5 + [5]  # made, and then found
 
 
 def test_progress_counts_the_steps_of_all_runs(capsys):

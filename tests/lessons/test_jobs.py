@@ -26,7 +26,7 @@ from toykit.lessons.jobs import beside, perform
 from toykit.training.speed import Seen
 
 if __name__ == "__main__":
-    with beside("54", "llm", 2, {"size": "tiny", "folder": Path(sys.argv[1])}, Seen()):
+    with beside("54", "gpt", 2, {"folder": Path(sys.argv[1])}, Seen()):
         print(multiprocessing.active_children()[0].pid, flush=True)
         time.sleep(600)
 """
@@ -76,9 +76,12 @@ def test_one_that_ends_early_is_warned_of():
 
 
 def test_an_error_stops_all(tmp_path):
-    with pytest.raises(ZeroDivisionError), beside("54", "llm", 3, SHORT | {"folder": tmp_path}, Seen()):
+    with pytest.raises(ZeroDivisionError), beside("54", "gpt", 2, {"folder": tmp_path}, Seen()):
+        while not list(tmp_path.rglob("measured.json")):
+            time.sleep(0.1)
         raise ZeroDivisionError
     assert not multiprocessing.active_children()
+    assert len(list(tmp_path.rglob("measured.json"))) < 50  # of as many runs
 
 
 def test_none_outlives_the_first(tmp_path):

@@ -98,13 +98,13 @@ def _answer(process: BaseProcess, answers: Connection) -> Seen | str:
 
 def _run(number: str, rung: str, options: dict[str, Any], threads: int, answers: Connection) -> None:
     """One of the further processes. Ctrl-C in a terminal is the first one's, which hands it on."""
-    from toykit.lessons.registry import load
-
     os.setpgid(0, 0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed()
     torch.set_num_threads(threads)
     try:
+        from toykit.lessons.registry import load
+
         with watching() as seen:
             perform(load(number).experiments[rung], options)
         seen.held = peak(str(options.get("device", "cpu")))
