@@ -38,8 +38,8 @@ def check_jobs(jobs: int, folder: Path | None) -> None:
 
 
 def perform(experiment: Experiment, options: Mapping[str, Any]) -> Results:
-    """What an experiment gives. On CUDA float32 products are made in TF32, ten bits of mantissa: updates are in bf16,
-    which has seven, and completions are drawn with what autocast leaves alone."""
+    """What an experiment gives. On CUDA float32 products are made in TF32 (ten bits of mantissa), which draws the
+    completions of the llm rung; its updates are in bf16 (seven)."""
     before = torch.get_float32_matmul_precision()
     if str(options.get("device", "cpu")).startswith("cuda"):
         torch.set_float32_matmul_precision("high")

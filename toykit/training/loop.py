@@ -116,8 +116,9 @@ def run(
 
     With `out`, writes log.jsonl and checkpoint.safetensors there every `save_every` steps, at the end, and when Ctrl-C
     is pressed (the step under way is finished first, then KeyboardInterrupt is raised). At least `pause` seconds lie
-    between two checkpoints, so that there may be none at the end; Ctrl-C does not wait for them. Of several processes
-    the first one writes and shows; Ctrl-C in one stops all after the same step.
+    between two checkpoints, so that there may be none at the end; Ctrl-C does not wait for them. `after` is called
+    after each step, before its checkpoint. Of several processes the first one writes and shows; Ctrl-C in one stops all
+    after the same step.
     """
     from tqdm.auto import tqdm
 
