@@ -2,8 +2,8 @@
 
 Like a GPU it refuses to mix its tensors with the CPU's, to draw with a generator of the CPU, and to become numpy. It is
 torch's Python backend, with a tensor that wraps one of the CPU. As a script with numbers of lessons this prints a line
-for each, whether its llm recipe, on a tiny model, finds there what it finds on the CPU; with `methods` whether every
-method of the catalogue takes a step there.
+for each: "well" where its llm recipe, on a tiny model, finds there what it finds on the CPU, or what it finds; with
+`methods` a line for each method of the catalogue, "well" where it takes a step there.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def lessons(numbers: list[str]) -> Iterator[tuple[str, str]]:
         except Exception:
             yield number, traceback.format_exc()
         else:
-            yield number, "same" if near(here, there) else f"here {here}\nthere {there}"
+            yield number, "well" if near(here, there) else f"here {here}\nthere {there}"
 
 
 def near(a: Any, b: Any) -> bool:
@@ -203,7 +203,7 @@ def methods() -> Iterator[tuple[str, str]]:
             policy = qwen3(task.vocab, TINY).to(NAME)
             strategy = supplying(method(name).data, Sampled(4), Solutions.of(task))
             figures = Trainer(policy, task, name, strategy, config).step()
-            yield name, "same" if figures["step"] == 1 else str(figures)
+            yield name, "well" if figures["step"] == 1 else str(figures)
         except Exception:
             yield name, traceback.format_exc()
 

@@ -49,14 +49,14 @@ def test_the_device_refuses_what_a_gpu_refuses():
 
 def test_every_method_of_the_catalogue_takes_a_step_there():
     found = said("methods")
-    assert len(found) > 30 and set(found.values()) == {"same"}, found
+    assert len(found) > 30 and set(found.values()) == {"well"}, found
 
 
 def test_llm_recipes_find_there_what_they_find_on_the_cpu():
-    assert said(*COMMON) == dict.fromkeys(COMMON, "same")
+    assert said(*COMMON) == dict.fromkeys(COMMON, "well")
 
 
 @pytest.mark.slow
 def test_all_llm_recipes_do():
     rest = [number for number in modules() if number not in COMMON]
-    assert said(*rest) == dict.fromkeys(rest, "same")
+    assert said(*rest) == dict.fromkeys(rest, "well")

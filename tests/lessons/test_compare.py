@@ -81,7 +81,7 @@ def test_an_interrupted_comparison_goes_on_to_the_same_figures(tmp_path):
 @pytest.mark.parametrize("pause", [0.0, 60.0])
 def test_a_run_that_was_killed_goes_on_from_its_last_checkpoint_where_there_is_one(tmp_path, monkeypatch, pause):
     """A checkpoint after every step, and none in the first minute: the same figures, after fewer steps or more."""
-    monkeypatch.setattr("toykit.lessons.compare.MINUTE", pause)
+    monkeypatch.setattr("toykit.training.loop.MINUTE", pause)
     straight, steps = follow(partial(make, 0), 0, STOPS, measure), []
 
     def killed(trainer: Trainer, seed: int) -> dict[str, float]:
@@ -110,7 +110,7 @@ def test_ctrl_c_leaves_a_checkpoint_at_once(tmp_path):
 
 
 def test_a_finished_run_is_read_and_not_made_again(tmp_path, monkeypatch):
-    monkeypatch.setattr("toykit.lessons.compare.MINUTE", 0.0)
+    monkeypatch.setattr("toykit.training.loop.MINUTE", 0.0)
     first = follow(partial(make, 0), 0, STOPS, measure, tmp_path)
     steps = []
     assert not (tmp_path / "checkpoint.safetensors").exists()

@@ -21,8 +21,7 @@ SHORT = {"size": "tiny", "seeds": (0, 1)}
 KILLED = """
 import multiprocessing, sys, time
 from pathlib import Path
-from toykit.lessons.base import Experiment, Results
-from toykit.lessons.jobs import beside, perform
+from toykit.lessons.jobs import beside
 from toykit.training.speed import Seen
 
 if __name__ == "__main__":
@@ -77,7 +76,7 @@ def test_one_that_ends_early_is_warned_of():
 
 def test_an_error_stops_all(tmp_path):
     with pytest.raises(ZeroDivisionError), beside("54", "gpt", 2, {"folder": tmp_path}, Seen()):
-        while not list(tmp_path.rglob("measured.json")):
+        while multiprocessing.active_children() and not list(tmp_path.rglob("measured.json")):
             time.sleep(0.1)
         raise ZeroDivisionError
     assert not multiprocessing.active_children()

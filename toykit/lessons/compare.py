@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from toykit.lessons.base import Evidence, Results, below, difference, effect
-from toykit.lessons.sharing import MINUTE, shared
+from toykit.lessons.sharing import shared
 from toykit.training import Curriculum, OfflineTrainer, Processes, Restarting, Trainer, loop
 from toykit.training.checkpoint import write_whole
 
@@ -143,8 +143,8 @@ def follow(
 
     if trainer.done in wanted:
         look(trainer.done)
-    how: dict[str, Any] = {"progress": False, "processes": trainer.processes}
-    loop.run(trainer, wanted[-1], folder, save_every=1, pause=MINUTE, after=after, **how)
+    processes = trainer.processes
+    loop.run(trainer, wanted[-1], folder, 1, progress=False, processes=processes, pause=loop.MINUTE, after=after)
     for stop in wanted:  # those after the last phase of a trainer that is led through phases
         look(stop)
     if at is not None and keep:

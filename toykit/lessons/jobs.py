@@ -38,8 +38,8 @@ def check_jobs(jobs: int, folder: Path | None) -> None:
 
 
 def perform(experiment: Experiment, options: Mapping[str, Any]) -> Results:
-    """What an experiment gives. On CUDA float32 products are made in TF32 (ten bits of mantissa), which draws the
-    completions of the llm rung; its updates are in bf16 (seven)."""
+    """What an experiment gives. On CUDA its float32 products, among them all that draw completions, are made in TF32,
+    with ten bits of mantissa; updates under autocast have seven."""
     before = torch.get_float32_matmul_precision()
     if str(options.get("device", "cpu")).startswith("cuda"):
         torch.set_float32_matmul_precision("high")
@@ -98,7 +98,8 @@ def _answer(process: BaseProcess, answers: Connection) -> Seen | str:
 
 def _run(number: str, rung: str, options: dict[str, Any], threads: int, answers: Connection) -> None:
     """One of the further processes. Ctrl-C in a terminal is the first one's, which hands it on."""
-    os.setpgid(0, 0)
+    if hasattr(os, "setpgid"):  # not on Windows, where it is everybody's
+        os.setpgid(0, 0)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed()
     torch.set_num_threads(threads)

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from torch import nn
 
-from toykit.lessons.sharing import MINUTE, held
+from toykit.lessons.sharing import held
 from toykit.policies.hub import check_device
 from toykit.policies.qwen3 import qwen3
 from toykit.tasks import Task
@@ -46,8 +46,8 @@ def pretrained(
     with held(at and at.with_name(".lock")):
         if at is not None and at.exists():
             pretrainer.load(at)
-        how: dict[str, Any] = {"progress": progress, "label": "pretrain", "processes": pretrainer.processes}
-        made = loop.run(pretrainer, config.steps, at and at.parent, save_every=1, pause=MINUTE, **how)
+        out, processes = at and at.parent, pretrainer.processes
+        made = loop.run(pretrainer, config.steps, out, 1, progress, "pretrain", processes=processes, pause=loop.MINUTE)
         if made and at is not None:
             pretrainer.save(at)
     return base.eval().requires_grad_(False)

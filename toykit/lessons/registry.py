@@ -77,11 +77,12 @@ def run(lesson: Lesson, rung: str, seeds: tuple[int, ...] | None = None, jobs: i
     for option in options:
         one_of(f"option of lesson {lesson.number} on rung {rung}", option, experiment.options)
     check_jobs(jobs, options.get("folder"))
-    options["seeds"] = seeds = experiment.seeds if seeds is None else seeds
+    seeds = experiment.seeds if seeds is None else seeds
+    asked = {**options, "seeds": seeds}
     began = time.perf_counter()
     device = str(options.get("device", "cpu"))
-    with watching() as seen, beside(lesson.number, rung, jobs, options, seen):
-        results = perform(experiment, options)
+    with watching() as seen, beside(lesson.number, rung, jobs, asked, seen):
+        results = perform(experiment, asked)
     made = {
         "command": command(lesson, rung),
         "seeds": list(seeds),

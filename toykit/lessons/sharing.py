@@ -20,7 +20,6 @@ from toykit.training.checkpoint import write_whole
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
-MINUTE = 60.0  # seconds between checkpoints: that of a large model is a gigabyte
 
 
 @contextmanager

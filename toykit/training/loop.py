@@ -15,6 +15,8 @@ from toykit._checks import at_least
 from toykit.training.checkpoint import clear_parts, write_whole
 from toykit.training.processes import ALONE, Processes
 
+MINUTE = 60.0  # seconds between checkpoints that may be a gigabyte each
+
 
 class Stepper(Protocol):
     """What can be run: it counts its steps, makes one, and writes and reads its whole state."""

@@ -111,7 +111,7 @@ class Seen:
 
         mfu                 operations that the updates need, over what the device could do in their time in bf16
         roofline_of_drawing bytes that drawing must read, over what the device could read in its time
-        processes           that worked side by side; figures and memory are those of all of them together
+        processes           that worked side by side, all the time; figures and memory are those of all of them together
         """
         where = torch.device(device)
         on_cuda = where.type == "cuda"
