@@ -107,7 +107,7 @@ SIZES = {
     "24m": Size(
         {
             "hidden_size": 640,
-            "intermediate_size": 1920,
+            "intermediate_size": 1984,
             "num_hidden_layers": 5,
             "num_attention_heads": 10,
             "max_position_embeddings": 80,
